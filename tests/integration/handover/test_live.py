@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from multiprocessing import Event, Process
+from multiprocessing import Event, Process, Semaphore
 from pathlib import Path
 
 from lib.descriptor_store import Service
@@ -13,7 +13,7 @@ from lib.inotify import Watcher
 from lib.process import close_devices
 from lib.sources import Manifests
 from lib.storm import read
-from lib.waiting import until
+from lib.waiting import PATIENCE_SECONDS, until
 
 
 class Held:
@@ -51,6 +51,7 @@ class Openers:
         self._path = path
         self._expected = expected
         self._must_stop, self._may_read = Event(), Event()
+        self._stopped = Semaphore(0)
         self._all = [Process(target=self._run) for _ in range(3)]
         for process in self._all:
             process.start()
@@ -62,13 +63,17 @@ class Openers:
             fds.append(os.open(self._path, os.O_RDONLY))
             if len(fds) > self.MAX:
                 os.close(fds.pop(0))
+        self._stopped.release()
         self._may_read.wait()
         for fd in fds:
             assert os.fstat(fd).st_size == len(self._expected)
             assert os.read(fd, 1 << 20) == self._expected
 
     def stop(self) -> None:
+        """Returns when they open nothing more."""
         self._must_stop.set()
+        for _ in self._all:
+            assert self._stopped.acquire(timeout=PATIENCE_SECONDS)
 
     def check(self) -> None:
         """All that they have open is what was expected, now that the file has changed."""

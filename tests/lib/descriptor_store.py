@@ -173,8 +173,8 @@ class Service(DaemonLog):
         assert not self._has_ended(), f"it ended:\n{self.log()}"
         return self
 
-    def start_and_fail(self) -> int:
-        """Returns its exit status."""
+    def run(self) -> int:
+        """Starts it and waits for its end. Returns its exit status."""
         self._spawn(self._command(), self.store.stored())
         return self.wait_end()
 

@@ -185,7 +185,7 @@ def test_path_of_another_process(served: Served) -> None:
     """It is left to that one, as without a store."""
     served.service.kill()
     with _replace(served.service.endpoint):
-        assert served.service.start_and_fail() != 0
+        assert served.service.run() != 0
         served.service.wait_log("another process listens on")
     served.start()
     assert call(served.service.endpoint, PROBE).code == OK

@@ -21,6 +21,8 @@ from lib.waiting import until
 IN_PLACE = {"secretName": "app", "updates": "in-place"}
 REASON = "publishing has not returned for "
 N_HELD = 8
+STANDBY_MAX = 4  # PUBLISHER_STANDBY_MAX
+assert N_HELD + 1 > 2 + STANDBY_MAX, "a thread for each held volume is more"
 
 
 @pytest.fixture
@@ -130,7 +132,8 @@ def test_pod_holds_all_its_volumes(watched: Node, manifests: Manifests) -> None:
             put(manifests, value)
             shows(other, value)
         until(lambda: state(watched, all_held[0])[0] == "failing", "the state is failing")
-        assert count_threads(watched) == 2
+        # the blocked one, the one that leads, and on a slow machine some that stand by
+        assert 2 <= count_threads(watched) <= 2 + STANDBY_MAX
     for held in all_held:
         shows(held, b"3")
 

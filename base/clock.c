@@ -31,6 +31,12 @@ struct timespec clock_wall(void)
     return now;
 }
 
+struct timespec clock_timespec(uint64_t us)
+{
+    return (struct timespec){.tv_sec = (time_t)(us / SPAN_SEC(1)),
+                             .tv_nsec = (long)(us % SPAN_SEC(1)) * 1000};
+}
+
 struct timespec clock_wall_at(boot_us then)
 {
     struct timespec wall = clock_wall();

@@ -23,6 +23,9 @@ mono_us clock_mono(void);
 boot_us clock_boot(void);
 struct timespec clock_wall(void);
 
+/* The same point or span as the kernel takes it. @us: a mono_us, boot_us or span_us */
+struct timespec clock_timespec(uint64_t us);
+
 /* What the wall clock would have shown at @then, if it had been as it is set now. */
 struct timespec clock_wall_at(boot_us then);
 

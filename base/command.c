@@ -336,8 +336,7 @@ static int poll_until(struct pollfd *polled, size_t n, mono_us until)
 {
     mono_us now = clock_mono();
     span_us left = until > now ? until - now : 0;
-    const struct timespec timeout = {.tv_sec = (time_t)(left / SPAN_SEC(1)),
-                                     .tv_nsec = (long)(left % SPAN_SEC(1)) * 1000};
+    const struct timespec timeout = clock_timespec(left);
     int r = ppoll(polled, n, &timeout, NULL);
 
     if (r == 0)

@@ -58,8 +58,7 @@ void condition_init(pthread_cond_t *condition)
 
 bool condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, mono_us until)
 {
-    const struct timespec t = {.tv_sec = (time_t)(until / 1000000),
-                               .tv_nsec = (long)(until % 1000000) * 1000};
+    const struct timespec t = clock_timespec(until);
 
     return (until == SPAN_FOREVER ? pthread_cond_wait(condition, mutex)
                                   : pthread_cond_timedwait(condition, mutex, &t)) == 0;

@@ -199,17 +199,23 @@ def _run_shares(
     return seen
 
 
+def _spread_table(
+    name: str, title: str, seen: dict[str, list[float]], size: AttacksSize
+) -> Table:
+    table = Table(name, title, SPREAD_COLUMNS)
+    for row, seconds in seen.items():
+        table.add_spread(row, Spread(seconds))
+    table.notes.append(f"{size.rounds} times {size.updates} updates each, in turn")
+    return table
+
+
 def _shares_table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
     title = (
         "Updates of a quiet pod's volume by the CPU that the daemon's pod requests, beside all "
         "attacks\nby a pod that requests 1000m; ms after the answer of the development server"
     )
-    table = Table("attacks-shares", title, SPREAD_COLUMNS)
-    for name, seconds in seen.items():
-        table.add_spread(name, Spread(seconds))
-    table.notes.append(
-        f"{size.rounds} times {size.updates} updates each, in turn; server and reader have real-time priority"
-    )
+    table = _spread_table("attacks-shares", title, seen, size)
+    table.notes[0] += "; server and reader have real-time priority"
     return table
 
 
@@ -239,11 +245,7 @@ def _beside_table(seen: dict[str, list[float]], size: AttacksSize) -> Table:
         "Updates of a quiet pod's volume beside all attacks, by two programs, ms after the answer"
         "\nof the development server to the PATCH"
     )
-    table = Table("attacks-before", title, SPREAD_COLUMNS)
-    for name, seconds in seen.items():
-        table.add_spread(name, Spread(seconds))
-    table.notes.append(f"{size.rounds} times {size.updates} updates each, in turn")
-    return table
+    return _spread_table("attacks-before", title, seen, size)
 
 
 # ---- all of it

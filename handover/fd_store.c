@@ -415,8 +415,7 @@ static int wait_closed(int fd, span_us timeout)
     for (;;) {
         mono_us now = clock_mono();
         span_us left = now < end ? end - now : 0;
-        const struct timespec t = {.tv_sec = (time_t)(left / SPAN_SEC(1)),
-                                   .tv_nsec = (long)(left % SPAN_SEC(1)) * 1000};
+        const struct timespec t = clock_timespec(left);
         int n = ppoll(&polled, 1, timeout == SPAN_FOREVER ? NULL : &t, NULL);
 
         if (n > 0)

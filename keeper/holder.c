@@ -192,8 +192,7 @@ static void wait_and_act(struct holder *h)
         [POLLED_SOCKET] = {.fd = h->client >= 0 ? h->client : h->listening, .events = POLLIN},
     };
     mono_us now = clock_mono(), until = keeper_upward_alive(now);
-    const struct timespec left = {.tv_sec = (time_t)((until - now) / SPAN_SEC(1)),
-                                  .tv_nsec = (long)((until - now) % SPAN_SEC(1)) * 1000};
+    const struct timespec left = clock_timespec(until - now);
     size_t n_hung;
 
     keeper_store_fill_polled(&h->store, polled + POLLED_STORED);

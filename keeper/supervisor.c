@@ -585,10 +585,7 @@ static void check_deadlines(struct supervisor *s, mono_us now)
 
 static struct timespec time_left(mono_us now, mono_us until)
 {
-    span_us left = until > now ? until - now : 0;
-
-    return (struct timespec){.tv_sec = (time_t)(left / SPAN_SEC(1)),
-                             .tv_nsec = (long)(left % SPAN_SEC(1)) * 1000};
+    return clock_timespec(until > now ? until - now : 0);
 }
 
 static void wait_and_act(struct supervisor *s)

@@ -131,9 +131,21 @@ static void test_monotonic_does_not_go_back(void **state)
     assert_true(clock_wall().tv_sec > 1700000000);
 }
 
+static void test_timespec(void **state)
+{
+    struct timespec t = clock_timespec(SPAN_SEC(3) + 250);
+
+    assert_int_equal(t.tv_sec, 3);
+    assert_int_equal(t.tv_nsec, 250000);
+    t = clock_timespec(SPAN_SEC(1) - 1);
+    assert_int_equal(t.tv_sec, 0);
+    assert_int_equal(t.tv_nsec, 999999000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_timespec),
         cmocka_unit_test(test_rfc3339),
         cmocka_unit_test(test_wall_clock_at_a_point_of_boot_time),
         cmocka_unit_test(test_parses_rfc3339),

@@ -8,6 +8,7 @@ from typing import Callable
 
 import pytest
 
+from lib.commands import named_command
 from lib.node_daemon import Node, NodeMaker
 from lib.sources import Manifests
 from lib.waiting import until
@@ -38,13 +39,10 @@ def attack(start_node: NodeMaker, manifests: Manifests, area: Path, out: Path) -
     """A daemon with a volume that a command has accepted, and one without a check."""
 
     def run(script: str, timeout: str = "60s") -> Node:
-        program = area / "check"
-        program.write_text(FRAME.format(out=str(out), attack=script))
-        program.chmod(0o755)
-        command = {"name": "check", "command": [str(program)], "timeout": timeout}
-        (area / "node.yaml").write_text(json.dumps({"commands": [command]}))
+        text = FRAME.format(out=str(out), attack=script)
+        config = named_command(area, area / "check", text, timeout=timeout)
         manifests.put_secret({"password": b"dummy-1"})
-        node = start_node(f"--config={area / 'node.yaml'}", *manifests.arguments).wait_ready()
+        node = start_node(config, *manifests.arguments).wait_ready()
         node.publish(node.pod(attributes={"secretName": "app", "check": "command:check"}))
         node.publish(node.pod(1))
         manifests.put_secret({"password": b"taken-2"})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from lib.commands import named_command
 from lib.node_daemon import KeptNode, NodeMaker
 from lib.sources import Manifests
 from lib.storm import read
@@ -34,15 +34,12 @@ def test_next_daemon_checks_again(
     area: Path, start_node: NodeMaker, manifests: Manifests
 ) -> None:
     """The command ends with its daemon. Readers keep what was accepted until the next one has checked."""
-    runs, gate, program = area / "runs", area / "gate", area / "check"
+    runs, gate = area / "runs", area / "gate"
     runs.mkdir()
     runs.chmod(0o777)
-    program.write_text(SCRIPT.format(runs=runs, gate=gate))
-    program.chmod(0o755)
-    commands = [{"name": "check", "command": [str(program)], "timeout": "60s"}]
-    (area / "node.yaml").write_text(json.dumps({"commands": commands}))
+    config = named_command(area, area / "check", SCRIPT.format(runs=runs, gate=gate), timeout="60s")
     manifests.put_secret({"password": b"dummy-1"})
-    node = start_node(f"--config={area / 'node.yaml'}", *manifests.arguments, kind=KeptNode).wait_ready()
+    node = start_node(config, *manifests.arguments, kind=KeptNode).wait_ready()
     assert isinstance(node, KeptNode)
     volume = node.publish(node.pod(attributes={"secretName": "app", "check": "command:check"}))
     manifests.put_secret({"password": b"slow-2"})
@@ -60,15 +57,12 @@ def test_what_a_command_has_started_ends_with_the_daemon(
     area: Path, start_node: NodeMaker, manifests: Manifests
 ) -> None:
     """Content that has taken it over, and whose processes nothing waits for any more."""
-    runs, program = area / "runs", area / "check"
+    runs = area / "runs"
     runs.mkdir()
     runs.chmod(0o777)
-    program.write_text(LEAVING.format(runs=runs))
-    program.chmod(0o755)
-    commands = [{"name": "check", "command": [str(program)], "timeout": "60s"}]
-    (area / "node.yaml").write_text(json.dumps({"commands": commands}))
+    config = named_command(area, area / "check", LEAVING.format(runs=runs), timeout="60s")
     manifests.put_secret({"password": b"dummy-1"})
-    node = start_node(f"--config={area / 'node.yaml'}", *manifests.arguments, kind=KeptNode).wait_ready()
+    node = start_node(config, *manifests.arguments, kind=KeptNode).wait_ready()
     assert isinstance(node, KeptNode)
     node.publish(node.pod(attributes={"secretName": "app", "check": "command:check"}))
     manifests.put_secret({"password": b"taken-2"})

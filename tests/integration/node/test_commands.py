@@ -12,6 +12,7 @@ from typing import Any, Callable
 import pytest
 
 from lib.kubelet import INVALID_ARGUMENT, NOT_FOUND, OK
+from lib.commands import named_command
 from lib.node_daemon import Node, NodeMaker
 from lib.sources import Manifests
 from lib.waiting import until
@@ -50,14 +51,10 @@ def start(start_node: NodeMaker, manifests: Manifests, tools: Path, area: Path) 
     """A daemon with one command, `parses`."""
 
     def run(script: str = PASSES, **words: Any) -> Node:
-        program = tools / "parses"
-        program.write_text("#!/usr/bin/python3\n" + textwrap.dedent(script))
-        program.chmod(0o755)
-        command = {"name": "parses", "command": [str(program)], **words}
-        (area / "node.yaml").write_text(json.dumps({"commands": [command]}))
+        text = "#!/usr/bin/python3\n" + textwrap.dedent(script)
+        config = named_command(area, tools / "parses", text, **words)
         manifests.put_secret({"password": b"dummy-1"})
-        arguments = (f"--config={area / 'node.yaml'}", "--metrics-bind-address=127.0.0.1:0")
-        return start_node(*arguments, *manifests.arguments).wait_ready()
+        return start_node(config, "--metrics-bind-address=127.0.0.1:0", *manifests.arguments).wait_ready()
 
     return run
 

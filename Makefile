@@ -119,7 +119,7 @@ SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
 PROGRAM_ONLY := cmd/main.c base/heap.c
 KEEPER_ONLY  := keeper/main.c
 # a program of its own, which links nothing but these and libc
-KEEPER_SOURCES := $(sort $(wildcard keeper/*.c)) base/clock.c base/error.c
+KEEPER_SOURCES := $(sort $(wildcard keeper/*.c)) base/clock.c base/error.c base/standard_streams.c
 # what protoc-c makes of a .proto lies beside version.h, and is not held to our warnings
 MESSAGES := $(patsubst %.proto,$(O)/include/%.pb-c,$(sort $(wildcard $(ROOMS:%=%/*.proto))))
 GENERATED := $(O)/include/version.h $(MESSAGES:%=%.h)

@@ -7,25 +7,13 @@
  */
 #include "base/descriptors.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
-
-static void detach_streams(void)
-{
-    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    struct stat status;
-
-    dup2(null_fd, STDIN_FILENO);
-    dup2(null_fd, STDOUT_FILENO);
-    if (fstat(STDERR_FILENO, &status) < 0 || !S_ISREG(status.st_mode))
-        dup2(null_fd, STDERR_FILENO);
-}
+#include "base/standard_streams.h"
 
 int descriptors_keep_own(const int *keep, size_t n)
 {
@@ -33,7 +21,7 @@ int descriptors_keep_own(const int *keep, size_t n)
 
     if (unshare(CLONE_FILES) < 0)
         return negative_errno();
-    detach_streams();
+    standard_streams_release();
     for (size_t i = 0; i < n; i++) {
         assert(keep[i] >= (int)first);
         if ((unsigned)keep[i] > first)

@@ -19,10 +19,10 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/standard_streams.h"
 #include "keeper/report.h"
 
 /* Return: the status that the keeper reports, or exits with; EXIT_FAILURE if a signal ends it. */
@@ -63,26 +63,6 @@ int keeper_background_enter(struct error *e)
     return error_set_errno(e, r, "cannot fork into the background");
 }
 
-static bool is_regular_file(int fd)
-{
-    struct stat status;
-
-    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-}
-
-/* A reader of a terminal or a pipe would wait for the keeper to close it. */
-static void release_terminal(void)
-{
-    _cleanup_(fd_closep) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-    if (null_fd < 0)
-        return;
-    dup2(null_fd, STDIN_FILENO);
-    dup2(null_fd, STDOUT_FILENO);
-    if (!is_regular_file(STDERR_FILENO))
-        dup2(null_fd, STDERR_FILENO);
-}
-
 void keeper_background_ready(int *report_fd)
 {
     const unsigned char status = EXIT_SUCCESS;
@@ -92,7 +72,7 @@ void keeper_background_ready(int *report_fd)
     if (chdir("/") < 0)
         keeper_warn("cannot change to /: %s", strerror(errno));
     setsid();
-    release_terminal();
+    standard_streams_release();
     keeper_report_set(KEEPER_REPORT_SYSTEM);
     (void)!write(*report_fd, &status, 1);
     *report_fd = fd_close(*report_fd);

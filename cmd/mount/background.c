@@ -7,13 +7,12 @@
  */
 #include "cmd/mount/background.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/standard_streams.h"
 #include "cmd/shared/keeper_program.h"
 
 #define VARIABLE "SECRETFS_BACKGROUND" /* keeper/background.h, of another program */
@@ -46,16 +45,9 @@ int background_run(char *const *command, struct error *e)
     return keeper_program_exec(argv, e);
 }
 
-static bool is_regular_file(int fd)
-{
-    struct stat status;
-
-    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-}
-
 enum log_target background_log_target(enum background background)
 {
-    if (background == BACKGROUND_RUNNING && !is_regular_file(STDERR_FILENO))
+    if (background == BACKGROUND_RUNNING && !standard_streams_have_log_file())
         return LOG_TARGET_SYSTEM;
     return log_target_of_stderr();
 }
@@ -71,21 +63,13 @@ bool background_report(enum background background, const char *text)
 
 /*
  * Not earlier: until the mount is there, autofs lets only systemd's own process group pass to the
- * mount point, and Ctrl-C at the terminal has to end this process. A reader of a terminal or a pipe
- * would wait for this process to close it; a log file stays open.
+ * mount point, and Ctrl-C at the terminal has to end this process.
  */
 static void leave_terminal(void)
 {
-    _cleanup_(fd_closep) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
     setsid();
     log_set_target(background_log_target(BACKGROUND_RUNNING));
-    if (null_fd < 0)
-        return;
-    dup2(null_fd, STDIN_FILENO);
-    dup2(null_fd, STDOUT_FILENO);
-    if (!is_regular_file(STDERR_FILENO))
-        dup2(null_fd, STDERR_FILENO);
+    standard_streams_release();
 }
 
 void background_ready(enum background background)

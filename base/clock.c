@@ -31,6 +31,11 @@ struct timespec clock_wall(void)
     return now;
 }
 
+span_us span_doubled(span_us first, unsigned n, unsigned doublings)
+{
+    return first << (n < doublings ? n : doublings);
+}
+
 struct timespec clock_timespec(uint64_t us)
 {
     return (struct timespec){.tv_sec = (time_t)(us / SPAN_SEC(1)),

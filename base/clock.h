@@ -23,6 +23,10 @@ mono_us clock_mono(void);
 boot_us clock_boot(void);
 struct timespec clock_wall(void);
 
+/* The delay after @n failures in a row: @first, doubled with each of them, @doublings times at
+ * most. */
+span_us span_doubled(span_us first, unsigned n, unsigned doublings);
+
 /* The same point or span as the kernel takes it. @us: a mono_us, boot_us or span_us */
 struct timespec clock_timespec(uint64_t us);
 

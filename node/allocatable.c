@@ -25,13 +25,9 @@
 struct allocatable {
     sd_event *event;
     struct allocatable_options options;
-    struct source *source; /* NULL until it is open */
-    struct http_request *request;
+    struct exchange exchange;
     sd_event_source *retry;
-    unsigned version; /* of the credentials of the request */
     unsigned n_failed;
-    int status;
-    struct buf body;
     cJSON *resources; /* NULL: not known */
     mono_us read_at;
     struct error problem;
@@ -51,12 +47,11 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 /* Without a timer the next allocatable_get() retries. */
 static void retry_later(struct allocatable *a)
 {
-    unsigned doublings = a->n_failed < RETRY_DOUBLINGS ? a->n_failed : RETRY_DOUBLINGS;
+    span_us delay = span_doubled(RETRY_FIRST, a->n_failed++, RETRY_DOUBLINGS);
 
-    a->n_failed++;
     a->retry = sd_event_source_disable_unref(a->retry);
-    sd_event_add_time_relative(a->event, &a->retry, CLOCK_MONOTONIC, RETRY_FIRST << doublings,
-                               TIMER_SLACK, on_retry, a);
+    sd_event_add_time_relative(a->event, &a->retry, CLOCK_MONOTONIC, delay, TIMER_SLACK, on_retry,
+                               a);
 }
 
 static void fail(struct allocatable *a, const struct error *reason)
@@ -67,28 +62,14 @@ static void fail(struct allocatable *a, const struct error *reason)
     a->options.changed(a->options.userdata);
 }
 
-static void on_response(void *userdata, const struct http_response *response)
-{
-    struct allocatable *a = userdata;
-
-    a->status = response->status;
-}
-
-static void on_body(void *userdata, const char *bytes, size_t len)
-{
-    struct allocatable *a = userdata;
-
-    if (buf_add(&a->body, bytes, len) < 0)
-        a->status = 0; /* too long: on_done() finds no valid JSON */
-}
-
 /* Take over what was read. Return: whether it is a Node. */
 static bool read_node(struct allocatable *a)
 {
+    const struct buf *body = &a->exchange.body;
     _cleanup_(cJSON_Deletep) cJSON *node = NULL;
     cJSON *status, *found;
 
-    if (json_parse(buf_text(&a->body), a->body.len, &node, NULL) < 0)
+    if (json_parse(buf_text(body), body->len, &node, NULL) < 0)
         return false;
     status = cJSON_GetObjectItemCaseSensitive(node, "status");
     found = cJSON_DetachItemFromObjectCaseSensitive(status, "allocatable");
@@ -103,25 +84,23 @@ static bool read_node(struct allocatable *a)
 
 static void on_refused(struct allocatable *a)
 {
-    static const char allow[] = ": allow this identity to get nodes";
-    const struct protocol_refusal refusal = {.status = a->status, .body = &a->body, .allow = allow};
+    const struct protocol_refusal refusal =
+        exchange_refusal(&a->exchange, ": allow this identity to get nodes");
     struct error e = ERROR_INIT;
 
     protocol_explain_refusal(&refusal, &e);
-    if (a->status == 401)
-        a->options.api->rejected(a->source, a->version);
+    exchange_reject_credentials(&a->exchange);
     fail(a, &e);
 }
 
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+static void on_answered(void *userdata, const struct error *error)
 {
     struct allocatable *a = userdata;
     struct error invalid = ERROR_INIT;
 
-    a->request = a->options.api->cancel(a->request);
-    if (outcome != HTTP_COMPLETE) {
+    if (error != NULL) {
         fail(a, error);
-    } else if (a->status != 200) {
+    } else if (a->exchange.status != 200) {
         on_refused(a);
     } else if (!read_node(a)) {
         error_set(&invalid, -EINVAL, "the response is no Node with status.allocatable");
@@ -136,28 +115,20 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
 
 static int send(struct allocatable *a, struct error *e)
 {
-    static const struct http_handler handler = {on_response, on_body, on_done};
     char path[sizeof("/api/v1/nodes/") + OBJECT_NAME_MAX];
     const struct http_call call = {.path = path, .total_limit = GET_LIMIT};
-    const struct node_pods_api *api = a->options.api;
-    int r = a->source == NULL ? api->open(a->options.api_userdata, &a->source, e) : 0;
 
-    if (r == 0 && !object_name_is_valid(a->options.node_name))
-        r = error_set(e, -EINVAL, "invalid name of a node");
-    if (r < 0)
-        return r;
+    if (!object_name_is_valid(a->options.node_name))
+        return error_set(e, -EINVAL, "invalid name of a node");
     snprintf(path, sizeof(path), "/api/v1/nodes/%s", a->options.node_name);
-    a->status = 0;
-    buf_reset(&a->body);
-    a->version = api->version(a->source);
-    return api->send(a->source, &call, &handler, a, &a->request, e);
+    return node_api_send(a->options.api, &a->exchange, &call, e);
 }
 
 static void request(struct allocatable *a)
 {
     struct error e = ERROR_INIT;
 
-    assert(a->request == NULL && a->retry == NULL);
+    assert(a->retry == NULL);
     if (send(a, &e) < 0) {
         a->problem = e;
         retry_later(a);
@@ -169,7 +140,7 @@ const cJSON *allocatable_get(struct allocatable *allocatable)
     struct allocatable *a = allocatable;
     bool is_recent = a->resources != NULL && clock_mono() - a->read_at < RECENT;
 
-    if (!is_recent && a->request == NULL && a->retry == NULL)
+    if (!is_recent && !exchange_is_open(&a->exchange) && a->retry == NULL)
         request(a);
     return a->resources;
 }
@@ -183,12 +154,16 @@ int allocatable_new(sd_event *event, const struct allocatable_options *options,
                     struct allocatable **ret_allocatable)
 {
     struct allocatable *a = calloc(1, sizeof(*a));
+    const struct exchange_options exchange = {.calls = options->api->calls,
+                                              .body_max = NODE_MAX_BYTES,
+                                              .done = on_answered,
+                                              .userdata = a};
 
     if (a == NULL)
         return -ENOMEM;
     a->event = sd_event_ref(event);
     a->options = *options;
-    a->body = BUF_INIT(NODE_MAX_BYTES);
+    exchange_init(&a->exchange, &exchange);
     *ret_allocatable = a;
     return 0;
 }
@@ -199,10 +174,8 @@ struct allocatable *allocatable_free(struct allocatable *allocatable)
 
     if (a == NULL)
         return NULL;
-    if (a->request != NULL)
-        a->options.api->cancel(a->request);
+    exchange_deinit(&a->exchange);
     sd_event_source_disable_unref(a->retry);
-    buf_deinit(&a->body);
     cJSON_Delete(a->resources);
     sd_event_unref(a->event);
     free(a);

@@ -7,14 +7,13 @@
  */
 #include <cjson/cJSON.h>
 
-#include "node/pods.h"
+#include "node/api.h"
 
 struct allocatable;
 
 struct allocatable_options {
     const char *node_name; /* borrowed, outlives the object */
-    const struct node_pods_api *api;
-    void *api_userdata; /* for api->open() */
+    struct node_api *api;
     /* The resources, or the reason why they are not known, have changed. */
     void (*changed)(void *userdata);
     void *userdata;

@@ -29,7 +29,6 @@
 #include <sys/utsname.h>
 
 #include "cache/secmem.h"
-#include "fetcher/api/api_source.h"
 #include "node/check.h"
 #include "node/control.h"
 #include "node/pages.h"
@@ -71,7 +70,8 @@ struct node {
     struct node_volume_context volume_context;
 
     struct identities *identities;
-    struct identity *pods_identity; /* a reference; NULL until pods were read */
+    struct identity *own_identity; /* a reference; NULL until api is open */
+    struct node_api api;
     struct node_pods *pods;
     struct allocatable *allocatable;
     struct pod_source *pod_source; /* NULL until the others exist */
@@ -272,7 +272,7 @@ static int start_identities(struct node *node)
 }
 
 /* With the program's own credentials: of the kubelet, its kubeconfig, or its service account. */
-static int open_pods_source(void *userdata, struct source **ret_source, struct error *e)
+static int open_own_source(void *userdata, struct source **ret_source, struct error *e)
 {
     static const struct identity_place own;
     struct node *node = userdata;
@@ -280,10 +280,10 @@ static int open_pods_source(void *userdata, struct source **ret_source, struct e
 
     if (node->options->place.manifests != NULL)
         return error_set(e, -EOPNOTSUPP, "objects come from manifests, which do not contain pods");
-    if (node->pods_identity == NULL)
-        r = identities_get_place(node->identities, &own, &node->pods_identity, e);
+    if (node->own_identity == NULL)
+        r = identities_get_place(node->identities, &own, &node->own_identity, e);
     if (r == 0)
-        *ret_source = node->pods_identity->source;
+        *ret_source = node->own_identity->source;
     return r;
 }
 
@@ -311,23 +311,18 @@ static void on_allocatable_changed(void *userdata)
     pod_source_on_node(node->pod_source);
 }
 
-static const struct node_pods_api pods_api = {
-    .open = open_pods_source,
-    .send = api_source_send,
-    .cancel = http_request_free,
-    .version = api_source_credentials_version,
-    .rejected = api_source_reject_credentials,
-};
-
 static int start_pods(struct node *node)
 {
     const struct node_pods_options options = {.driver_name = node->options->driver_name,
                                               .node_name = node->options->node_id,
-                                              .api = &pods_api,
+                                              .api = &node->api,
                                               .changed = on_pod_changed,
                                               .userdata = node};
+    int r;
 
-    int r = node_pods_new(node->daemon.event, &options, &node->pods);
+    node->api = (struct node_api){
+        .calls = &exchange_calls_of_api_source, .open = open_own_source, .userdata = node};
+    r = node_pods_new(node->daemon.event, &options, &node->pods);
 
     node->volume_context.known_pods = node->pods;
     return r;
@@ -337,14 +332,11 @@ static int start_pods(struct node *node)
 static int start_pod_source(struct node *node)
 {
     const struct allocatable_options options = {.node_name = node->options->node_id,
-                                                .api = &pods_api,
-                                                .api_userdata = node,
+                                                .api = &node->api,
                                                 .changed = on_allocatable_changed,
                                                 .userdata = node};
-    struct pod_source_options source = {.node_name = node->options->node_id,
-                                        .pods = node->pods,
-                                        .api = &pods_api,
-                                        .api_userdata = node};
+    struct pod_source_options source = {
+        .node_name = node->options->node_id, .pods = node->pods, .api = &node->api};
     int r = allocatable_new(node->daemon.event, &options, &node->allocatable);
 
     source.allocatable = node->allocatable;
@@ -365,8 +357,7 @@ static int start_conditions(struct node *node)
         .metrics = node->metrics,
         .volumes = node->volumes,
         .pods = node->pods,
-        .api = &pods_api,
-        .api_userdata = node,
+        .api = &node->api,
     };
 
     if (node->options->place.manifests != NULL)
@@ -654,7 +645,7 @@ static void node_stop(struct daemon *daemon)
     node->pod_source = pod_source_free(node->pod_source);
     allocatable_free(node->allocatable);
     node_pods_free(node->pods);
-    identity_unref(node->pods_identity);
+    identity_unref(node->own_identity);
     identities_free(node->identities);
     node_volume_events_free(node->events);
     node_metrics_free(node->metrics);

@@ -37,6 +37,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "fetcher/api/certificate_request.h"
 #include "fetcher/api/json_stream.h"
@@ -84,7 +85,6 @@ struct pod_certificates {
     sd_event *event;
     struct pod_certificates_options options;
     struct key_maker *keys;
-    struct source *source; /* NULL until it is open */
     struct list followed;
 };
 
@@ -105,11 +105,7 @@ struct followed {
     struct certificate_key *private_key; /* of the next certificate */
     char *name; /* of the PodCertificateRequest; NULL: the private key is not used yet */
 
-    struct http_request *http;
-    unsigned version; /* of the credentials of the request */
-    int status;
-    span_us retry_after; /* the server's; 0: none */
-    struct buf body;
+    struct exchange exchange;
     struct json_stream stream; /* of the watch */
 
     unsigned n_failed;  /* requests, in a row */
@@ -161,12 +157,6 @@ static void stop_timers(struct followed *f)
     f->pending = sd_event_source_disable_unref(f->pending);
 }
 
-/* @n: how often it failed before */
-static span_us doubled(span_us first, unsigned n, unsigned n_max)
-{
-    return first << (n < n_max ? n : n_max);
-}
-
 /* ---- failures */
 
 static void report_failure(struct followed *f, const struct error *reason)
@@ -180,12 +170,6 @@ static void report_failure(struct followed *f, const struct error *reason)
     else
         error_prefix(&e, -EIO, "cannot get a certificate of signer %.128s", f->request.signer);
     store_report(f->certificates->options.store, f->key, STORE_SOURCE_FAILING, &e);
-}
-
-static void drop_request(struct followed *f)
-{
-    if (f->http != NULL)
-        f->http = f->certificates->options.api->cancel(f->http);
 }
 
 /* The request has come to its end, and its key with it. */
@@ -203,7 +187,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 /* Begin again after @delay. */
 static void fail_for(struct followed *f, span_us delay, const struct error *reason)
 {
-    drop_request(f);
+    exchange_cancel(&f->exchange);
     stop_timers(f);
     forget_request(f);
     move(f, IDLE);
@@ -213,9 +197,10 @@ static void fail_for(struct followed *f, span_us delay, const struct error *reas
 
 static span_us next_delay(struct followed *f)
 {
-    span_us delay = doubled(RETRY_FIRST, f->n_failed++, RETRY_DOUBLINGS);
+    span_us delay = span_doubled(RETRY_FIRST, f->n_failed++, RETRY_DOUBLINGS);
+    span_us retry_after = f->exchange.retry_after;
 
-    return delay > f->retry_after ? delay : f->retry_after;
+    return delay > retry_after ? delay : retry_after;
 }
 
 static void fail(struct followed *f, const struct error *reason)
@@ -234,42 +219,19 @@ static void fail_step(struct followed *f, const struct error *reason)
 
 static void explain_refused(struct followed *f, struct error *e)
 {
-    const struct protocol_refusal refusal = {
-        .status = f->status, .body = &f->body, .allow = states[f->state].allow};
+    const struct protocol_refusal refusal = exchange_refusal(&f->exchange, states[f->state].allow);
 
-    if (f->state == CREATE && f->status == 404)
+    if (f->state == CREATE && refusal.status == 404)
         error_set(e, -EIO,
                   "the API server has no PodCertificateRequests (404 Not Found for "
                   "certificates.k8s.io/v1): use Kubernetes 1.37");
     else
         protocol_explain_refusal(&refusal, e);
     error_prefix(e, -EIO, "cannot %s", states[f->state].what);
-    if (f->status == 401)
-        f->certificates->options.api->rejected(f->certificates->source, f->version);
+    exchange_reject_credentials(&f->exchange);
 }
 
 /* ---- requests */
-
-static void on_response(void *userdata, const struct http_response *response);
-static void on_body(void *userdata, const char *bytes, size_t len);
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error);
-
-static int send_call(struct followed *f, const struct http_call *call, struct error *e)
-{
-    static const struct http_handler handler = {on_response, on_body, on_done};
-    struct pod_certificates *c = f->certificates;
-    const struct node_pods_api *api = c->options.api;
-    int r = c->source == NULL ? api->open(c->options.api_userdata, &c->source, e) : 0;
-
-    assert(f->http == NULL);
-    if (r < 0)
-        return r;
-    buf_reset(&f->body);
-    f->status = 0;
-    f->retry_after = 0;
-    f->version = api->version(c->source);
-    return api->send(c->source, call, &handler, f, &f->http, e);
-}
 
 /* @path: its text, or what failed while it was made is in @r */
 static void send(struct followed *f, int r, const struct buf *path, const char *body)
@@ -281,7 +243,7 @@ static void send(struct followed *f, int r, const struct buf *path, const char *
         error_set_errno(&e, r, "cannot send a request");
     call.path = buf_text(path);
     if (r >= 0)
-        r = send_call(f, &call, &e);
+        r = node_api_send(f->certificates->options.api, &f->exchange, &call, &e);
     if (r < 0)
         fail_step(f, &e);
 }
@@ -357,7 +319,7 @@ static int on_next_watch(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void watch_later(struct followed *f)
 {
-    drop_request(f);
+    exchange_cancel(&f->exchange);
     set_timer_after(f, &f->timer, next_delay(f), on_next_watch);
 }
 
@@ -378,7 +340,7 @@ static void begin_watch(struct followed *f)
     json_stream_reset(&f->stream);
     call.path = buf_text(&path);
     r = r < 0 ? error_set_errno(&e, r, "cannot watch the podcertificaterequest")
-              : send_call(f, &call, &e);
+              : node_api_send(f->certificates->options.api, &f->exchange, &call, &e);
     if (r < 0)
         fail_watch(f, &e);
 }
@@ -439,7 +401,7 @@ static void show(struct followed *f, const struct certificate_status *status,
     struct store *store = f->certificates->options.store;
     struct timespec renewal = certificate_renewal_time(status, clock_wall(), random_number());
 
-    drop_request(f);
+    exchange_cancel(&f->exchange);
     stop_timers(f);
     forget_request(f);
     move(f, IDLE);
@@ -454,7 +416,7 @@ static void show(struct followed *f, const struct certificate_status *status,
 /* Not soon again: each attempt leaves an object in the cluster, for some minutes. */
 static void on_no_certificate(struct followed *f, const struct error *reason)
 {
-    fail_for(f, doubled(REFUSED_FIRST, f->n_refused++, REFUSED_DOUBLINGS), reason);
+    fail_for(f, span_doubled(REFUSED_FIRST, f->n_refused++, REFUSED_DOUBLINGS), reason);
 }
 
 static void on_issued(struct followed *f, const struct certificate_status *status)
@@ -518,14 +480,15 @@ static void read_event(struct followed *f, const char *text, size_t len)
 }
 
 /* Read events until one of them ends the watch. */
-static void read_stream(struct followed *f, const char *bytes, size_t len)
+static void on_piece(void *userdata, const char *bytes, size_t len)
 {
+    struct followed *f = userdata;
     struct error e = ERROR_INIT;
     const char *text;
     size_t text_len;
     int r = json_stream_add(&f->stream, bytes, len);
 
-    while (r == 0 && f->http != NULL) {
+    while (r == 0 && exchange_is_open(&f->exchange)) {
         r = json_stream_next(&f->stream, &text, &text_len);
         if (r == 0)
             read_event(f, text, text_len);
@@ -538,32 +501,15 @@ static void read_stream(struct followed *f, const char *bytes, size_t len)
 
 /* ---- responses */
 
-static void on_response(void *userdata, const struct http_response *response)
-{
-    struct followed *f = userdata;
-
-    f->status = response->status;
-    f->retry_after = response->retry_after;
-}
-
-static void on_body(void *userdata, const char *bytes, size_t len)
-{
-    struct followed *f = userdata;
-
-    if (f->state == SIGNER && f->status == 200)
-        read_stream(f, bytes, len);
-    else if (buf_add(&f->body, bytes, len) < 0)
-        buf_reset(&f->body); /* too long: what is left is not valid JSON */
-}
-
 /* A member of the response's metadata. Return: the caller's; NULL with @e. */
 static char *read_metadata(const struct followed *f, const char *member, struct error *e)
 {
+    const struct buf *body = &f->exchange.body;
     _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     const char *text = NULL;
     char *copy;
 
-    if (json_parse(buf_text(&f->body), f->body.len, &json, e) < 0)
+    if (json_parse(buf_text(body), body->len, &json, e) < 0)
         return NULL;
     text = json_text(json_member(json, "metadata"), member);
     if (text == NULL || text[0] == '\0') {
@@ -589,7 +535,6 @@ static void accept_response(struct followed *f, const char *member, char **kept,
     }
     free(*kept);
     *kept = text;
-    buf_reset(&f->body);
     next(f);
 }
 
@@ -614,17 +559,16 @@ static void on_step_done(struct followed *f)
     }
 }
 
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+static void on_answered(void *userdata, const struct error *error)
 {
     struct followed *f = userdata;
     struct error e = ERROR_INIT;
 
-    drop_request(f);
-    if (outcome == HTTP_COMPLETE && f->status / 100 == 2) {
+    if (error == NULL && f->exchange.status / 100 == 2) {
         on_step_done(f);
         return;
     }
-    if (outcome == HTTP_COMPLETE)
+    if (error == NULL)
         explain_refused(f, &e);
     else
         error_set(&e, -EIO, "cannot %s: %s", states[f->state].what, error->text);
@@ -650,12 +594,11 @@ static struct followed *followed_free(struct followed *f)
     if (f == NULL)
         return NULL;
     list_remove(&f->link);
-    drop_request(f);
+    exchange_deinit(&f->exchange);
     key_order_free(f->order);
     stop_timers(f);
     certificate_key_free(f->private_key);
     json_stream_deinit(&f->stream);
-    buf_deinit(&f->body);
     free(f->account_uid);
     free(f->node_uid);
     free(f->name);
@@ -669,6 +612,11 @@ int pod_certificates_watch(struct pod_certificates *certificates, const struct o
                            struct error *e)
 {
     _cleanup_(followed_freep) struct followed *f = calloc(1, sizeof(*f));
+    const struct exchange_options exchange = {.calls = certificates->options.api->calls,
+                                              .body_max = CERTIFICATE_RESPONSE_MAX_BYTES,
+                                              .done = on_answered,
+                                              .piece = on_piece,
+                                              .userdata = f};
     int r;
 
     if (f == NULL)
@@ -676,7 +624,7 @@ int pod_certificates_watch(struct pod_certificates *certificates, const struct o
     list_init(&f->link);
     f->certificates = certificates;
     f->key = key;
-    f->body = BUF_INIT(CERTIFICATE_RESPONSE_MAX_BYTES);
+    exchange_init(&f->exchange, &exchange);
     json_stream_init(&f->stream, CERTIFICATE_RESPONSE_MAX_BYTES);
     r = certificate_request_from_key(key, &f->request, &f->request_buf);
     if (r < 0)

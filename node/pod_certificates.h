@@ -7,16 +7,15 @@
  * Thread: the event loop's.
  */
 #include "cache/store.h"
-#include "node/pods.h"
+#include "node/api.h"
 
 struct pod_certificates;
 
 /* Strings, @store and the rest are borrowed, and outlive the object. */
 struct pod_certificates_options {
     const char *node_name;
-    struct store *store;             /* receives the certificates */
-    const struct node_pods_api *api; /* with the credentials that request them */
-    void *api_userdata;
+    struct store *store;  /* receives the certificates */
+    struct node_api *api; /* with the credentials that request them */
 };
 
 /* Return: 0, *ret_certificates is the caller's; -ENOMEM; sd-event's errors. */

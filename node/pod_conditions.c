@@ -61,7 +61,6 @@ struct report {
 
 struct pod_conditions {
     struct pod_conditions_options options;
-    struct source *source; /* NULL until it was opened */
     struct condition_patches *patches;
     sd_event_source *timer;
     mono_us timer_at; /* SPAN_FOREVER: off */
@@ -339,28 +338,20 @@ static void on_written(void *userdata, enum condition_patch_result result)
     set_due(r, clock_mono() + (result == CONDITION_PATCH_FAILED ? FAILED_RETRY : 0));
 }
 
-/* Return: 0; -EOPNOTSUPP: there is no API server; -errno. */
-static int open_source(struct pod_conditions *c)
-{
-    struct error e = ERROR_INIT;
-
-    return c->source != NULL ? 0 : c->options.api->open(c->options.api_userdata, &c->source, &e);
-}
-
 static void write_condition(struct report *r, mono_us now)
 {
     struct pod_conditions *c = r->conditions;
     const struct condition_patch_pod pod = {
         .namespace = r->namespace, .name = r->pod, .uid = r->uid};
-    int result = open_source(c);
+    int result = node_api_open(c->options.api, NULL);
 
     list_remove(&r->link);
     list_append(&c->reports, &r->link);
     r->written = r->known;
     condition_note_written(&r->written, &r->condition, clock_wall());
     if (result == 0)
-        result =
-            condition_patches_write(c->patches, c->source, &pod, &r->written, r, now, &r->patch);
+        result = condition_patches_write(c->patches, c->options.api->source, &pod, &r->written, r,
+                                         now, &r->patch);
     if (result == 0)
         return; /* on_written() follows */
     count(r, result == -EAGAIN ? CONDITION_PATCH_DEFERRED : CONDITION_PATCH_FAILED);
@@ -488,8 +479,9 @@ int pod_conditions_new(sd_event *event, const struct pod_conditions_options *opt
                        struct pod_conditions **ret_conditions)
 {
     _cleanup_(pod_conditions_freep) struct pod_conditions *c = calloc(1, sizeof(*c));
-    const struct condition_patches_options patches = {
-        .send = options->api->send, .cancel = options->api->cancel, .done = on_written};
+    const struct condition_patches_options patches = {.send = options->api->calls->send,
+                                                      .cancel = options->api->calls->cancel,
+                                                      .done = on_written};
     int r = c != NULL ? 0 : -ENOMEM;
 
     if (r < 0)

@@ -16,9 +16,8 @@ struct pod_conditions_options {
     bool is_default; /* volumes that do not say report get it, too */
     struct node_metrics *metrics;
     struct node_volumes *volumes;
-    struct node_pods *pods;          /* whose conditions are known from there */
-    const struct node_pods_api *api; /* open() gives the source that conditions are written with */
-    void *api_userdata;
+    struct node_pods *pods; /* whose conditions are known from there */
+    struct node_api *api;   /* with the credentials that conditions are written with */
 };
 
 /* All of @options is borrowed. Return: 0, *ret_conditions is the caller's; sd-event's errors;

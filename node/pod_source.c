@@ -309,10 +309,8 @@ static void source_unwatch(void *userdata, const struct object_key *key)
 
 static int new_certificates(struct pod_source *source, const struct pod_source_options *options)
 {
-    const struct pod_certificates_options certificates = {.node_name = options->node_name,
-                                                          .store = source->store,
-                                                          .api = options->api,
-                                                          .api_userdata = options->api_userdata};
+    const struct pod_certificates_options certificates = {
+        .node_name = options->node_name, .store = source->store, .api = options->api};
 
     return pod_certificates_new(source->event, &certificates, &source->certificates);
 }
@@ -332,8 +330,7 @@ int pod_source_new(sd_event *event, const struct pod_source_options *options,
     source->allocatable = options->allocatable;
     r = store_new(&source->store);
     if (r == 0)
-        r = pod_tokens_new(event, source->store, options->api, options->api_userdata,
-                           &source->tokens);
+        r = pod_tokens_new(event, source->store, options->api, &source->tokens);
     if (r == 0)
         r = new_certificates(source, options);
     if (r < 0)

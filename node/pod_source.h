@@ -7,6 +7,7 @@
  * Thread: the event loop's.
  */
 #include "node/allocatable.h"
+#include "node/pods.h"
 
 struct pod_source;
 
@@ -14,8 +15,7 @@ struct pod_source_options {
     const char *node_name;           /* outlives the source */
     struct node_pods *pods;          /* outlives the source */
     struct allocatable *allocatable; /* the same */
-    const struct node_pods_api *api; /* for tokens and certificates */
-    void *api_userdata;
+    struct node_api *api;            /* the same; for tokens and certificates */
 };
 
 /* Return: 0, *ret_source is the caller's; -ENOMEM; sd-event's errors. */

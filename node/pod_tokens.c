@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "encoding/json.h"
 #include "fetcher/api/protocol.h"
@@ -31,9 +32,7 @@
 struct pod_tokens {
     sd_event *event;
     struct store *store;
-    const struct node_pods_api *api;
-    void *api_userdata;
-    struct source *source; /* NULL until it is open */
+    struct node_api *api;
     struct list followed;
 };
 
@@ -43,13 +42,9 @@ struct followed {
     const struct object_key *key; /* the store's */
     struct token_request request;
     char *request_buf;
-    struct http_request *http;
+    struct exchange exchange;
     sd_event_source *timer; /* until the renewal or the retry */
-    unsigned version;       /* of the credentials of the request */
     unsigned n_failed;
-    int status;
-    span_us retry_after; /* the server's; 0: none */
-    struct buf body;
     bool has_token;
     struct timespec expires_at;
 };
@@ -82,13 +77,12 @@ static void request_later(struct followed *f, span_us delay)
 /* @reason: why there is no new token */
 static void on_failed(struct followed *f, const struct error *reason)
 {
-    unsigned doublings = f->n_failed < RETRY_DOUBLINGS ? f->n_failed : RETRY_DOUBLINGS;
-    span_us delay = RETRY_FIRST << doublings;
+    span_us delay = span_doubled(RETRY_FIRST, f->n_failed++, RETRY_DOUBLINGS);
+    span_us retry_after = f->exchange.retry_after;
     struct error e = *reason;
     char when[CLOCK_RFC3339_SIZE];
 
-    f->n_failed++;
-    request_later(f, delay > f->retry_after ? delay : f->retry_after);
+    request_later(f, delay > retry_after ? delay : retry_after);
     if (f->has_token)
         error_prefix(&e, -EIO,
                      "cannot renew the token of service account %.64s, which expires at %s",
@@ -100,23 +94,23 @@ static void on_failed(struct followed *f, const struct error *reason)
 
 static void on_refused(struct followed *f)
 {
-    static const char allow[] = ": allow this identity to create serviceaccounts/token";
-    const struct protocol_refusal refusal = {.status = f->status, .body = &f->body, .allow = allow};
+    const struct protocol_refusal refusal =
+        exchange_refusal(&f->exchange, ": allow this identity to create serviceaccounts/token");
     struct error e = ERROR_INIT;
 
     protocol_explain_refusal(&refusal, &e);
-    if (f->status == 401)
-        f->tokens->api->rejected(f->tokens->source, f->version);
+    exchange_reject_credentials(&f->exchange);
     on_failed(f, &e);
 }
 
 static void on_issued(struct followed *f)
 {
+    const struct buf *body = &f->exchange.body;
     struct issued_token token;
     struct error e = ERROR_INIT;
     uint64_t random = 0;
 
-    if (token_request_parse(f->key, buf_text(&f->body), f->body.len, &token, &e) < 0) {
+    if (token_request_parse(f->key, buf_text(body), body->len, &token, &e) < 0) {
         on_failed(f, &e);
         return;
     }
@@ -133,57 +127,31 @@ static void on_issued(struct followed *f)
 
 /* ---- the request */
 
-static void on_response(void *userdata, const struct http_response *response)
+static void on_answered(void *userdata, const struct error *error)
 {
     struct followed *f = userdata;
 
-    f->status = response->status;
-    f->retry_after = response->retry_after;
-}
-
-static void on_body(void *userdata, const char *bytes, size_t len)
-{
-    struct followed *f = userdata;
-
-    if (buf_add(&f->body, bytes, len) < 0)
-        buf_reset(&f->body); /* too long: what is left is not valid JSON */
-}
-
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
-{
-    struct followed *f = userdata;
-
-    f->http = f->tokens->api->cancel(f->http);
-    if (outcome != HTTP_COMPLETE)
+    if (error != NULL)
         on_failed(f, error);
-    else if (f->status / 100 != 2)
+    else if (f->exchange.status / 100 != 2)
         on_refused(f);
     else
         on_issued(f);
-    buf_reset(&f->body);
+    buf_reset(&f->exchange.body); /* of the token */
 }
 
 static int send(struct followed *f, struct error *e)
 {
-    static const struct http_handler handler = {on_response, on_body, on_done};
-    struct pod_tokens *t = f->tokens;
-    struct buf path = BUF_INIT(1024);
+    _cleanup_(buf_deinit) struct buf path = BUF_INIT(1024);
     struct http_call call = {.total_limit = POST_LIMIT};
     char *body = token_request_body(&f->request);
-    int r = t->source == NULL ? t->api->open(t->api_userdata, &t->source, e) : 0;
+    int r = body != NULL ? token_request_add_path(&f->request, &path) : -ENOMEM;
 
-    if (r == 0 && (body == NULL || token_request_add_path(&f->request, &path) < 0))
-        r = error_set_errno(e, -ENOMEM, "cannot request a token");
-    if (r == 0) {
-        call.path = buf_text(&path);
-        call.body = body;
-        f->status = 0;
-        f->retry_after = 0;
-        f->version = t->api->version(t->source);
-        r = t->api->send(t->source, &call, &handler, f, &f->http, e);
-    }
+    call.path = buf_text(&path);
+    call.body = body;
+    r = r < 0 ? error_set_errno(e, r, "cannot request a token")
+              : node_api_send(f->tokens->api, &f->exchange, &call, e);
     cJSON_free(body);
-    buf_deinit(&path);
     return r;
 }
 
@@ -191,8 +159,6 @@ static void request(struct followed *f)
 {
     struct error e = ERROR_INIT;
 
-    assert(f->http == NULL);
-    buf_reset(&f->body);
     if (send(f, &e) < 0)
         on_failed(f, &e);
 }
@@ -204,10 +170,8 @@ static struct followed *followed_free(struct followed *f)
     if (f == NULL)
         return NULL;
     list_remove(&f->link);
-    if (f->http != NULL)
-        f->tokens->api->cancel(f->http);
+    exchange_deinit(&f->exchange);
     sd_event_source_disable_unref(f->timer);
-    buf_deinit(&f->body);
     free(f->request_buf);
     free(f);
     return NULL;
@@ -217,6 +181,10 @@ DEFINE_CLEANUP(struct followed *, followed_free)
 int pod_tokens_watch(struct pod_tokens *tokens, const struct object_key *key, struct error *e)
 {
     _cleanup_(followed_freep) struct followed *f = calloc(1, sizeof(*f));
+    const struct exchange_options exchange = {.calls = tokens->api->calls,
+                                              .body_max = TOKEN_REQUEST_MAX_BYTES,
+                                              .done = on_answered,
+                                              .userdata = f};
     int r;
 
     if (f == NULL)
@@ -224,7 +192,7 @@ int pod_tokens_watch(struct pod_tokens *tokens, const struct object_key *key, st
     list_init(&f->link);
     f->tokens = tokens;
     f->key = key;
-    f->body = BUF_INIT(TOKEN_REQUEST_MAX_BYTES);
+    exchange_init(&f->exchange, &exchange);
     r = token_request_from_key(key, &f->request, &f->request_buf);
     if (r < 0)
         return error_set_errno(e, r, "cannot request a token");
@@ -242,8 +210,8 @@ void pod_tokens_unwatch(struct pod_tokens *tokens, const struct object_key *key)
             followed_free(f);
 }
 
-int pod_tokens_new(sd_event *event, struct store *store, const struct node_pods_api *api,
-                   void *api_userdata, struct pod_tokens **ret_tokens)
+int pod_tokens_new(sd_event *event, struct store *store, struct node_api *api,
+                   struct pod_tokens **ret_tokens)
 {
     struct pod_tokens *tokens = calloc(1, sizeof(*tokens));
 
@@ -252,7 +220,6 @@ int pod_tokens_new(sd_event *event, struct store *store, const struct node_pods_
     tokens->event = sd_event_ref(event);
     tokens->store = store;
     tokens->api = api;
-    tokens->api_userdata = api_userdata;
     list_init(&tokens->followed);
     *ret_tokens = tokens;
     return 0;

@@ -7,17 +7,17 @@
  * Thread: the event loop's.
  */
 #include "cache/store.h"
-#include "node/pods.h"
+#include "node/api.h"
 
 struct pod_tokens;
 
 /*
  * @store: receives the tokens; outlives the object
- * @api, @api_userdata: with the credentials that request them
+ * @api: with the credentials that request them
  * Return: 0, *ret_tokens is the caller's; -ENOMEM.
  */
-int pod_tokens_new(sd_event *event, struct store *store, const struct node_pods_api *api,
-                   void *api_userdata, struct pod_tokens **ret_tokens);
+int pod_tokens_new(sd_event *event, struct store *store, struct node_api *api,
+                   struct pod_tokens **ret_tokens);
 /* All keys must be unwatched. NULL is fine. Return: NULL. */
 struct pod_tokens *pod_tokens_free(struct pod_tokens *tokens);
 DEFINE_CLEANUP(struct pod_tokens *, pod_tokens_free)

@@ -16,14 +16,13 @@
  * be renewed, so a refused GET is retried QUICK_RETRIES_MAX times. If these fail, and the watch
  * does not work either, no pod is requested for REFUSED_QUIET.
  *
- * There is no table of states for a lookup: `request`, `wants_request` and `retry` say whether it
+ * There is no table of states for a lookup: `exchange`, `wants_request` and `retry` say whether it
  * is in flight, queued, or waits for a timer; it ends in finish(), which answers all queries.
  */
 #include "node/pods.h"
 
 #include <stdio.h>
 
-#include "base/buf.h"
 #include "base/log.h"
 #include "cache/object.h"
 #include "encoding/json.h"
@@ -45,15 +44,12 @@ struct lookup {
     struct node_pods *pods;
     char *namespace, *name, *uid;
     struct list queries; /* of struct node_pods_query */
-    struct http_request *request;
+    struct exchange exchange;
     bool wants_request; /* queued, see send_waiting() */
     bool is_finished;   /* in finish() */
     bool is_urgent;     /* content waits for it: retries do not back off */
     sd_event_source *retry;
-    unsigned version; /* of the credentials of the last request */
     unsigned n_refused, n_failed;
-    int status; /* of the response; 0: none yet */
-    struct buf body;
 };
 
 struct node_pods_query {
@@ -67,7 +63,6 @@ struct node_pods_query {
 struct node_pods {
     sd_event *event;
     struct node_pods_options options;
-    struct source *source; /* NULL until it is open */
 
     struct pods known;
     struct pod_watch *watch; /* NULL: no API server */
@@ -114,23 +109,13 @@ bool node_pods_volume_name(const char *target, char ret_name[static NODE_PODS_VO
     return true;
 }
 
-static int open_source(struct node_pods *pods, struct error *e)
-{
-    const struct node_pods_options *o = &pods->options;
-
-    return pods->source == NULL ? o->api->open(o->userdata, &pods->source, e) : 0;
-}
-
 /* ---- lookups and queries */
 
 static void send_waiting(struct node_pods *pods);
 
-static void drop_request(struct lookup *l)
+static void count_end(struct lookup *l)
 {
-    if (l->request == NULL)
-        return;
     assert(l->pods->n_requests > 0);
-    l->request = l->pods->options.api->cancel(l->request);
     l->pods->n_requests--;
 }
 
@@ -139,11 +124,12 @@ static struct lookup *lookup_free(struct lookup *l)
     if (l == NULL)
         return NULL;
     assert(list_is_empty(&l->queries) && l->pods->n_lookups > 0);
-    drop_request(l);
+    if (exchange_is_open(&l->exchange))
+        count_end(l);
+    exchange_deinit(&l->exchange);
     l->pods->n_lookups--;
     list_remove(&l->link);
     sd_event_source_disable_unref(l->retry);
-    buf_deinit(&l->body);
     free(l->namespace);
     free(l->name);
     free(l->uid);
@@ -152,15 +138,20 @@ static struct lookup *lookup_free(struct lookup *l)
 }
 DEFINE_CLEANUP(struct lookup *, lookup_free)
 
+static void on_answered(void *userdata, const struct error *error);
+
 static int lookup_new(struct node_pods *pods, const struct node_pods_volume *volume,
                       struct lookup **ret_lookup)
 {
+    struct exchange_options exchange = {
+        .calls = pods->options.api->calls, .body_max = POD_JSON_MAX_BYTES, .done = on_answered};
     _cleanup_(lookup_freep) struct lookup *l = calloc(1, sizeof(*l));
 
     if (l == NULL)
         return -ENOMEM;
     l->pods = pods;
-    l->body = BUF_INIT(POD_JSON_MAX_BYTES);
+    exchange.userdata = l;
+    exchange_init(&l->exchange, &exchange);
     list_init(&l->queries);
     list_append(&pods->lookups, &l->link);
     pods->n_lookups++;
@@ -258,10 +249,9 @@ static void retry_later(struct lookup *l, span_us delay)
 
 static void on_failed(struct lookup *l)
 {
-    unsigned doublings = l->n_failed < RETRY_DOUBLINGS ? l->n_failed : RETRY_DOUBLINGS;
+    span_us delay = span_doubled(RETRY_FIRST, l->n_failed++, RETRY_DOUBLINGS);
 
-    l->n_failed++;
-    retry_later(l, RETRY_FIRST << (l->is_urgent ? 0 : doublings));
+    retry_later(l, l->is_urgent ? RETRY_FIRST : delay);
 }
 
 /* 401, 403 */
@@ -270,8 +260,7 @@ static void on_refused(struct lookup *l)
     struct node_pods *pods = l->pods;
     enum pod_watch_health health = pod_watch_health(pods->watch);
 
-    if (l->status == 401)
-        pods->options.api->rejected(pods->source, l->version);
+    exchange_reject_credentials(&l->exchange);
     if (health != POD_WATCH_REFUSED && l->n_refused < QUICK_RETRIES_MAX) {
         retry_later(l, QUICK_RETRY << l->n_refused++);
         return;
@@ -283,9 +272,10 @@ static void on_refused(struct lookup *l)
 
 static void on_found(struct lookup *l)
 {
+    const struct buf *body = &l->exchange.body;
     _cleanup_(cJSON_Deletep) cJSON *json = NULL;
     _cleanup_(pod_freep) struct pod *pod = NULL;
-    int r = json_parse_with_nul(buf_text(&l->body), l->body.len, &json, NULL);
+    int r = json_parse_with_nul(buf_text(body), body->len, &json, NULL);
 
     if (r == 0)
         r = pod_decode(json, l->pods->options.driver_name, &pod);
@@ -294,32 +284,18 @@ static void on_found(struct lookup *l)
     finish(l, pod);
 }
 
-static void on_response(void *userdata, const struct http_response *response)
-{
-    struct lookup *l = userdata;
-
-    l->status = response->status;
-}
-
-static void on_body(void *userdata, const char *bytes, size_t len)
-{
-    struct lookup *l = userdata;
-
-    if (l->status == 200 && buf_add(&l->body, bytes, len) < 0)
-        finish(l, NULL);
-}
-
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+static void on_answered(void *userdata, const struct error *error)
 {
     struct lookup *l = userdata;
     struct node_pods *pods = l->pods;
+    int status = l->exchange.status;
 
-    drop_request(l);
-    if (outcome != HTTP_COMPLETE || l->status == 429 || l->status / 100 == 5)
+    count_end(l);
+    if (error != NULL || status == 429 || status / 100 == 5)
         on_failed(l);
-    else if (l->status == 200)
+    else if (status == 200)
         on_found(l);
-    else if (l->status == 401 || l->status == 403)
+    else if (status == 401 || status == 403)
         on_refused(l);
     else
         finish(l, NULL);
@@ -328,22 +304,15 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
 
 static int lookup_send(struct lookup *l, struct error *e)
 {
-    static const struct http_handler handler = {on_response, on_body, on_done};
     char path[sizeof("/api/v1/namespaces//pods/") + OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX];
     const struct http_call call = {.path = path, .total_limit = GET_LIMIT};
     int r;
 
-    assert(l->request == NULL && !l->is_finished);
+    assert(!l->is_finished);
     assert(l->pods->n_requests < NODE_PODS_REQUESTS_MAX);
     snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s", l->namespace, l->name);
     l->wants_request = false;
-    l->status = 0;
-    buf_deinit(&l->body);
-    r = open_source(l->pods, e);
-    if (r == 0)
-        l->version = l->pods->options.api->version(l->pods->source);
-    if (r == 0)
-        r = l->pods->options.api->send(l->pods->source, &call, &handler, l, &l->request, e);
+    r = node_api_send(l->pods->options.api, &l->exchange, &call, e);
     l->pods->n_requests += r == 0;
     return r;
 }
@@ -378,7 +347,7 @@ void node_pods_query_expedite(struct node_pods_query *query)
     if (l == NULL || l->is_finished)
         return;
     l->is_urgent = true;
-    if (l->request != NULL || l->wants_request)
+    if (exchange_is_open(&l->exchange) || l->wants_request)
         return;
     l->retry = sd_event_source_disable_unref(l->retry);
     l->wants_request = true;
@@ -406,7 +375,7 @@ static void watch_cancel(void *userdata)
     struct node_pods *pods = userdata;
 
     if (pods->watch_request != NULL)
-        pods->watch_request = pods->options.api->cancel(pods->watch_request);
+        pods->watch_request = pods->options.api->calls->cancel(pods->watch_request);
 }
 
 static void request_on_done(void *userdata, enum http_outcome outcome, const struct error *error)
@@ -433,19 +402,21 @@ static int request_watch(void *userdata, const struct watch_request *request, st
                                    .is_watch = true,
                                    .on_sent = request_on_sent};
     struct node_pods *pods = userdata;
-    int r = open_source(pods, e);
+    struct node_api *api = pods->options.api;
+    int r = node_api_open(api, e);
 
     if (r < 0)
         return r;
-    pods->watch_version = pods->options.api->version(pods->source);
-    return pods->options.api->send(pods->source, &call, &handler, pods, &pods->watch_request, e);
+    pods->watch_version = api->calls->version(api->source);
+    return api->calls->send(api->source, &call, &handler, pods, &pods->watch_request, e);
 }
 
 static int watch_reject_credentials(void *userdata, struct error *e)
 {
     const struct node_pods *pods = userdata;
+    const struct node_api *api = pods->options.api;
 
-    pods->options.api->rejected(pods->source, pods->watch_version);
+    api->calls->rejected(api->source, pods->watch_version);
     return 0;
 }
 
@@ -597,7 +568,7 @@ int node_pods_new(sd_event *event, const struct node_pods_options *options,
     pods->options = *options;
     pods_init(&pods->known);
     list_init(&pods->lookups);
-    r = open_source(pods, &pods->problem);
+    r = node_api_open(options->api, &pods->problem);
     if (r == -EOPNOTSUPP)
         log_info("the pods of this node are not read; " CONSEQUENCE, "reason", pods->problem.text);
     r = r != -EOPNOTSUPP ? start_watch(pods) : 0;

@@ -7,8 +7,7 @@
  * Thread: the event loop's.
  */
 #include "fetcher/api/pod.h"
-#include "fetcher/http/client.h"
-#include "fetcher/source.h"
+#include "node/api.h"
 
 struct node_pods;
 struct node_pods_query;
@@ -21,33 +20,17 @@ struct node_pods_query;
 /* Requests in flight, as an answer may have 1 MiB. */
 #define NODE_PODS_REQUESTS_MAX 16u
 
-/* The API server: api_source_...(), or a test in its place. */
-struct node_pods_api {
-    /*
-     * Open the source whose credentials read pods; retried after a failure.
-     * Return: 0, *ret_source is borrowed and outlives the object; -EOPNOTSUPP when there never is
-     * an API server; -errno; with @e.
-     */
-    int (*open)(void *userdata, struct source **ret_source, struct error *e);
-    int (*send)(struct source *source, const struct http_call *call,
-                const struct http_handler *handler, void *userdata,
-                struct http_request **ret_request, struct error *e);
-    struct http_request *(*cancel)(struct http_request *request); /* http_request_free() */
-    unsigned (*version)(const struct source *source);
-    void (*rejected)(struct source *source, unsigned version);
-};
-
 /* Strings are borrowed, and outlive the object. */
 struct node_pods_options {
     const char *driver_name;
     const char *node_name;
-    const struct node_pods_api *api;
+    struct node_api *api;
     /*
      * The watch brought a pod, borrowed for the call; or NULL: whether pods are watched has
      * changed. NULL: not needed.
      */
     void (*changed)(void *userdata, const struct pod *pod);
-    void *userdata; /* for api->open() and changed() */
+    void *userdata; /* for changed() */
 };
 
 /* Start the watch. Return: 0, *ret_pods is the caller's; -ENOMEM; sd-event's errors. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -142,10 +143,18 @@ static void test_timespec(void **state)
     assert_int_equal(t.tv_nsec, 999999000);
 }
 
+static void test_doubles_a_span(void **state)
+{
+    assert_int_equal(span_doubled(SPAN_MS(100), 0, 3), SPAN_MS(100));
+    assert_int_equal(span_doubled(SPAN_MS(100), 3, 3), SPAN_MS(800));
+    assert_int_equal(span_doubled(SPAN_MS(100), UINT_MAX, 3), SPAN_MS(800));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_timespec),
+        cmocka_unit_test(test_doubles_a_span),
         cmocka_unit_test(test_rfc3339),
         cmocka_unit_test(test_wall_clock_at_a_point_of_boot_time),
         cmocka_unit_test(test_parses_rfc3339),

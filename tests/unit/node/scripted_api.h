@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An API server that a test plays for a struct node_pods_api: it answers when the test says so.
+ * An API server that a test plays for a struct node_api: it answers when the test says so.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "node/pods.h"
+#include "node/api.h"
 
 #define API_REQUESTS_MAX 128
 #define API_VERSION      7 /* of the credentials */
@@ -33,7 +33,7 @@ static struct {
     unsigned n_rejected;
 } server;
 
-/* ---- struct node_pods_api */
+/* ---- struct node_api */
 
 static int api_open(void *userdata, struct source **ret_source, struct error *e)
 {
@@ -86,11 +86,17 @@ static void api_rejected(struct source *source, unsigned of)
     server.n_rejected++;
 }
 
-static const struct node_pods_api scripted_api = {.open = api_open,
-                                                  .send = api_send,
-                                                  .cancel = api_cancel,
-                                                  .version = api_version,
-                                                  .rejected = api_rejected};
+static const struct exchange_calls api_calls = {
+    .send = api_send, .cancel = api_cancel, .version = api_version, .rejected = api_rejected};
+
+static struct node_api scripted_api = {.calls = &api_calls, .open = api_open};
+
+/* Forget what happened in the test before. */
+static void api_reset(void)
+{
+    memset(&server, 0, sizeof(server));
+    scripted_api.source = NULL;
+}
 
 /* ---- for the test */
 

@@ -50,7 +50,7 @@ static int new_source(struct pod_source **ret_source)
 static int set_up(void **state)
 {
     memset(&world, 0, sizeof(world));
-    memset(&server, 0, sizeof(server));
+    api_reset();
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &pods_options, &world.pods), 0);
     assert_int_equal(allocatable_new(world.event, &node_options, &world.allocatable), 0);

@@ -24,7 +24,7 @@ static const struct node_pods_options options = {
 static int set_up(void **state)
 {
     memset(&world, 0, sizeof(world));
-    memset(&server, 0, sizeof(server));
+    api_reset();
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &options, &world.pods), 0);
     assert_int_equal(server.n_requests, 1);
@@ -184,8 +184,9 @@ static void test_answer_is_too_long(void **state)
     piece[sizeof(piece) - 1] = '\0';
     ask_later("two");
     api_respond(newest(), 200);
-    for (size_t len = 0; len <= POD_JSON_MAX_BYTES && newest()->is_open; len += sizeof(piece) - 1)
+    for (size_t len = 0; len <= POD_JSON_MAX_BYTES; len += sizeof(piece) - 1)
         api_add_body(newest(), piece);
+    api_end(newest(), HTTP_COMPLETE);
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
     assert_false(newest()->is_open);
@@ -296,6 +297,7 @@ static void test_no_api_server(void **state)
     struct node_pods_query *query = NULL;
     struct node_pods *pods = NULL, *own = world.pods;
 
+    scripted_api.source = NULL;
     server.open_result = -EOPNOTSUPP;
     assert_int_equal(node_pods_new(world.event, &options, &pods), 0);
     world.pods = pods;

@@ -20,7 +20,7 @@ static int set_up(void **state)
         .driver_name = "csi.secretfs.io", .node_name = "node-0", .api = &scripted_api};
 
     memset(&world, 0, sizeof(world));
-    memset(&server, 0, sizeof(server));
+    api_reset();
     assert_true(sd_event_new(&world.event) >= 0);
     assert_int_equal(node_pods_new(world.event, &options, &world.pods), 0);
     assert_int_equal(server.n_requests, 1);

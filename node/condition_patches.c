@@ -11,7 +11,6 @@
 
 #include <stdio.h>
 
-#include "base/buf.h"
 #include "cache/object.h"
 #include "encoding/json.h"
 #include "fetcher/api/pod.h"
@@ -22,12 +21,9 @@
 
 struct condition_patch {
     struct condition_patches *patches;
-    struct http_request *request;
-    const struct source *source;
+    struct exchange exchange;
     char *namespace;
     void *userdata;
-    int status;
-    struct buf body; /* while the answer is a refusal */
     mono_us started_at;
 };
 
@@ -52,11 +48,12 @@ const char *condition_patch_result_name(enum condition_patch_result result)
 int condition_patches_new(const struct condition_patches_options *options,
                           struct condition_patches **ret_patches)
 {
-    static const struct post_limits_options limits = {.per_minute = CONDITION_PATCHES_PER_MINUTE,
-                                                      .burst = CONDITION_PATCHES_BURST,
-                                                      .cannot = "cannot write conditions of pods",
-                                                      .again =
-                                                          "conditions of pods are written again"};
+    static const struct post_limits_options limits = {
+        .per_minute = CONDITION_PATCHES_PER_MINUTE,
+        .burst = CONDITION_PATCHES_BURST,
+        .cannot = "cannot write conditions of pods",
+        .again = "conditions of pods are written again",
+        .allow = ": allow this identity to patch pods/status"};
     struct condition_patches *patches = calloc(1, sizeof(*patches));
 
     if (patches == NULL)
@@ -116,55 +113,18 @@ static void finish(struct condition_patch *patch, enum condition_patch_result re
     done(userdata, result);
 }
 
-static void on_response(void *userdata, const struct http_response *response)
+static void on_done(void *userdata, const struct error *error)
 {
     struct condition_patch *patch = userdata;
+    const struct post post = {.namespace = patch->namespace, .started_at = patch->started_at};
+    const struct exchange *x = &patch->exchange;
 
-    patch->status = response->status;
-}
-
-static void on_body(void *userdata, const char *bytes, size_t len)
-{
-    struct condition_patch *patch = userdata;
-
-    if (patch->status / 100 == 4 && buf_add(&patch->body, bytes, len) < 0)
-        buf_reset(&patch->body); /* too long, or no memory: the log line has no reason */
-}
-
-static void handle_refusal(struct condition_patch *patch)
-{
-    static const char allow[] = ": allow this identity to patch pods/status";
-    const struct protocol_refusal refusal = {
-        .status = patch->status, .body = &patch->body, .allow = allow};
-
-    post_limits_refused(&patch->patches->limits, patch->source, patch->namespace, &refusal,
-                        patch->started_at);
-}
-
-static enum condition_patch_result judge(struct condition_patch *patch, const struct error *error)
-{
-    struct post_limits *limits = &patch->patches->limits;
-    char text[64];
-
-    if (error == NULL && patch->status / 100 == 2) {
-        post_limits_succeeded(limits);
-        return CONDITION_PATCH_WRITTEN;
-    }
-    if (error == NULL && (patch->status == 404 || patch->status == 409))
-        return CONDITION_PATCH_GONE;
-    snprintf(text, sizeof(text), "the API server answered with status %d", patch->status);
-    if (error == NULL && post_limits_is_refusal(patch->status))
-        handle_refusal(patch);
+    if (error == NULL && (x->status == 404 || x->status == 409))
+        finish(patch, CONDITION_PATCH_GONE);
+    else if (post_limits_settle(&patch->patches->limits, &post, x, error))
+        finish(patch, CONDITION_PATCH_WRITTEN);
     else
-        post_limits_failed(limits, error == NULL ? text : error->text, patch->started_at);
-    return CONDITION_PATCH_FAILED;
-}
-
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
-{
-    struct condition_patch *patch = userdata;
-
-    finish(patch, judge(patch, outcome == HTTP_COMPLETE ? NULL : error));
+        finish(patch, CONDITION_PATCH_FAILED);
 }
 
 /* ---- the request */
@@ -175,8 +135,7 @@ struct condition_patch *condition_patch_free(struct condition_patch *patch)
         return NULL;
     assert(patch->patches->n > 0);
     patch->patches->n--;
-    patch->patches->options.cancel(patch->request);
-    buf_deinit(&patch->body);
+    exchange_deinit(&patch->exchange);
     free(patch->namespace);
     free(patch);
     return NULL;
@@ -186,12 +145,16 @@ static int patch_new(struct condition_patches *patches, const char *namespace,
                      struct condition_patch **ret_patch)
 {
     _cleanup_(condition_patch_freep) struct condition_patch *patch = calloc(1, sizeof(*patch));
+    const struct exchange_options exchange = {.calls = patches->options.calls,
+                                              .body_max = REFUSAL_MAX,
+                                              .done = on_done,
+                                              .userdata = patch};
 
     if (patch == NULL)
         return -ENOMEM;
     patch->patches = patches;
     patches->n++;
-    patch->body = BUF_INIT(REFUSAL_MAX);
+    exchange_init(&patch->exchange, &exchange);
     patch->namespace = strdup(namespace);
     if (patch->namespace == NULL)
         return -ENOMEM;
@@ -202,7 +165,6 @@ static int patch_new(struct condition_patches *patches, const char *namespace,
 static int send_patch(struct condition_patch *patch, struct source *source,
                       const struct condition_patch_pod *pod, const struct condition_known *written)
 {
-    static const struct http_handler handler = {on_response, on_body, on_done};
     char path[sizeof("/api/v1/namespaces//pods//status") + OBJECT_NAMESPACE_MAX + OBJECT_NAME_MAX];
     struct http_call call = {.path = path, .is_patch = true, .total_limit = PATCH_LIMIT};
     struct error e = ERROR_INIT;
@@ -213,7 +175,7 @@ static int send_patch(struct condition_patch *patch, struct source *source,
         return -ENOMEM;
     snprintf(path, sizeof(path), "/api/v1/namespaces/%s/pods/%s/status", pod->namespace, pod->name);
     call.body = body;
-    r = patch->patches->options.send(source, &call, &handler, patch, &patch->request, &e);
+    r = exchange_send(&patch->exchange, source, &call, &e);
     cJSON_free(body);
     if (r < 0)
         post_limits_failed(&patch->patches->limits, e.text, patch->started_at);
@@ -233,7 +195,6 @@ int condition_patches_write(struct condition_patches *patches, struct source *so
     r = patch_new(patches, pod->namespace, &patch);
     if (r < 0)
         return r;
-    patch->source = source;
     patch->userdata = userdata;
     patch->started_at = now;
     r = send_patch(patch, source, pod, written);

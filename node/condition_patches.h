@@ -6,8 +6,7 @@
  *
  * Thread: the event loop's.
  */
-#include "fetcher/http/client.h"
-#include "fetcher/source.h"
+#include "node/exchange.h"
 #include "node/pod_condition.h"
 
 struct condition_patches;
@@ -35,10 +34,7 @@ struct condition_patch_pod {
 };
 
 struct condition_patches_options {
-    int (*send)(struct source *source, const struct http_call *call,
-                const struct http_handler *handler, void *userdata,
-                struct http_request **ret_request, struct error *e);
-    struct http_request *(*cancel)(struct http_request *request); /* http_request_free() */
+    const struct exchange_calls *calls;
     /* The end of a patch, which is freed. @userdata: that of condition_patches_write() */
     void (*done)(void *userdata, enum condition_patch_result result);
 };

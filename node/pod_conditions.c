@@ -479,8 +479,7 @@ int pod_conditions_new(sd_event *event, const struct pod_conditions_options *opt
                        struct pod_conditions **ret_conditions)
 {
     _cleanup_(pod_conditions_freep) struct pod_conditions *c = calloc(1, sizeof(*c));
-    const struct condition_patches_options patches = {.send = options->api->calls->send,
-                                                      .cancel = options->api->calls->cancel,
+    const struct condition_patches_options patches = {.calls = options->api->calls,
                                                       .done = on_written};
     int r = c != NULL ? 0 : -ENOMEM;
 

@@ -36,13 +36,10 @@ struct known_event {
 
 struct posting {
     struct pod_events *events;
-    struct http_request *request; /* NULL: unused */
-    const struct source *source;
-    uint64_t hash; /* of the event */
+    struct exchange exchange; /* open: in use */
+    uint64_t hash;            /* of the event */
     char namespace[OBJECT_NAMESPACE_MAX + 1];
     struct pod_event_outcome outcome;
-    int status;
-    struct buf body; /* while the answer is a refusal */
     mono_us started_at;
 };
 
@@ -71,7 +68,8 @@ int pod_events_new(const struct pod_events_options *options, struct pod_events *
         .per_minute = POD_EVENTS_PER_MINUTE,
         .burst = POD_EVENTS_PER_MINUTE,
         .cannot = "cannot post events on pods; see this log for their content",
-        .again = "events on pods are posted again"};
+        .again = "events on pods are posted again",
+        .allow = ": allow this identity to create events"};
     struct pod_events *events = calloc(1, sizeof(*events));
 
     if (events == NULL)
@@ -86,10 +84,8 @@ struct pod_events *pod_events_free(struct pod_events *events)
 {
     if (events == NULL)
         return NULL;
-    for (size_t i = 0; i < POD_EVENTS_POSTING; i++) {
-        events->options.cancel(events->postings[i].request);
-        buf_deinit(&events->postings[i].body);
-    }
+    for (size_t i = 0; i < POD_EVENTS_POSTING; i++)
+        exchange_deinit(&events->postings[i].exchange);
     free(events);
     return NULL;
 }
@@ -100,8 +96,7 @@ static void finish(struct posting *p, enum pod_event_result result)
     struct pod_events *events = p->events;
     struct pod_event_outcome outcome = p->outcome;
 
-    p->request = events->options.cancel(p->request);
-    buf_deinit(&p->body);
+    exchange_deinit(&p->exchange);
     outcome.result = result;
     events->options.done(events->options.userdata, &outcome);
 }
@@ -111,7 +106,7 @@ void pod_events_forget(struct pod_events *events, const struct source *source)
     for (size_t i = 0; i < POD_EVENTS_POSTING; i++) {
         struct posting *p = &events->postings[i];
 
-        if (p->request != NULL && p->source == source)
+        if (exchange_is_open(&p->exchange) && p->exchange.source == source)
             finish(p, POD_EVENT_DROPPED);
     }
 }
@@ -148,7 +143,7 @@ static struct known_event *find_known(struct pod_events *events, const struct po
 static struct posting *find_free(struct pod_events *events)
 {
     for (size_t i = 0; i < POD_EVENTS_POSTING; i++)
-        if (events->postings[i].request == NULL)
+        if (!exchange_is_open(&events->postings[i].exchange))
             return &events->postings[i];
     return NULL;
 }
@@ -230,14 +225,6 @@ static char *make_body(const struct pod_events *events, const struct pod_event *
 
 /* ---- posting */
 
-static void handle_refusal(struct posting *p)
-{
-    static const char allow[] = ": allow this identity to create events";
-    const struct protocol_refusal refusal = {.status = p->status, .body = &p->body, .allow = allow};
-
-    post_limits_refused(&p->events->limits, p->source, p->namespace, &refusal, p->started_at);
-}
-
 /* So that it is no equal event when it is posted again. */
 static void forget_posting(struct pod_events *events, uint64_t hash)
 {
@@ -246,38 +233,16 @@ static void forget_posting(struct pod_events *events, uint64_t hash)
             events->known[i].was_posted = false;
 }
 
-static void on_response(void *userdata, const struct http_response *response)
-{
-    struct posting *p = userdata;
-
-    p->status = response->status;
-}
-
-static void on_body(void *userdata, const char *bytes, size_t len)
-{
-    struct posting *p = userdata;
-
-    if (p->status / 100 == 4 && buf_add(&p->body, bytes, len) < 0)
-        buf_reset(&p->body); /* too long, or no memory: the log line has no reason */
-}
-
-static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+static void on_done(void *userdata, const struct error *error)
 {
     struct posting *p = userdata;
     struct pod_events *events = p->events;
-    char text[64];
+    const struct post post = {.namespace = p->namespace, .started_at = p->started_at};
 
-    if (outcome == HTTP_COMPLETE && p->status / 100 == 2) {
-        post_limits_succeeded(&events->limits);
+    if (post_limits_settle(&events->limits, &post, &p->exchange, error)) {
         finish(p, POD_EVENT_POSTED);
         return;
     }
-    snprintf(text, sizeof(text), "the API server answered with status %d", p->status);
-    if (outcome == HTTP_COMPLETE && post_limits_is_refusal(p->status))
-        handle_refusal(p);
-    else
-        post_limits_failed(&events->limits, outcome == HTTP_COMPLETE ? text : error->text,
-                           p->started_at);
     forget_posting(events, p->hash);
     finish(p, POD_EVENT_FAILED);
 }
@@ -285,7 +250,6 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
 static int send_event(struct posting *p, struct source *source, const struct pod_event *event,
                       const struct known_event *known)
 {
-    static const struct http_handler handler = {on_response, on_body, on_done};
     struct pod_events *events = p->events;
     char path[sizeof("/api/v1/namespaces//events") + OBJECT_NAMESPACE_MAX];
     struct http_call call = {.path = path, .total_limit = POST_LIMIT};
@@ -301,7 +265,7 @@ static int send_event(struct posting *p, struct source *source, const struct pod
     if (body == NULL)
         return -ENOMEM;
     call.body = body;
-    r = events->options.send(source, &call, &handler, p, &p->request, &e);
+    r = exchange_send(&p->exchange, source, &call, &e);
     cJSON_free(body);
     if (r < 0)
         post_limits_failed(&events->limits, e.text, p->started_at);
@@ -314,6 +278,8 @@ int pod_events_post(struct pod_events *events, struct source *source, const stru
     struct known_event *known = find_known(events, event);
     struct pod_event_outcome outcome = {POD_EVENT_DROPPED, event->owner, event->tag};
     struct posting *p = find_free(events);
+    const struct exchange_options exchange = {
+        .calls = events->options.calls, .body_max = REFUSAL_MAX, .done = on_done, .userdata = p};
 
     if (known->was_posted && now - known->posted_at < POD_EVENTS_QUIET) {
         known->count++;
@@ -325,12 +291,9 @@ int pod_events_post(struct pod_events *events, struct source *source, const stru
     known->count++;
     known->was_posted = true;
     known->posted_at = now;
-    *p = (struct posting){.events = events,
-                          .source = source,
-                          .hash = known->hash,
-                          .outcome = outcome,
-                          .body = BUF_INIT(REFUSAL_MAX),
-                          .started_at = now};
+    *p = (struct posting){
+        .events = events, .hash = known->hash, .outcome = outcome, .started_at = now};
+    exchange_init(&p->exchange, &exchange);
     if (send_event(p, source, event, known) < 0) {
         known->was_posted = false;
         finish(p, POD_EVENT_FAILED);

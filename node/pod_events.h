@@ -5,8 +5,7 @@
  *
  * Thread: the event loop's.
  */
-#include "fetcher/http/client.h"
-#include "fetcher/source.h"
+#include "node/exchange.h"
 
 struct pod_events;
 
@@ -44,16 +43,10 @@ struct pod_event_outcome {
     unsigned tag;
 };
 
-/* api_source_send(), or a test in its place. */
-typedef int pod_events_send_fn(struct source *source, const struct http_call *call,
-                               const struct http_handler *handler, void *userdata,
-                               struct http_request **ret_request, struct error *e);
-
 struct pod_events_options {
     const char *component; /* the driver's name; borrowed, like the next */
     const char *node_id;
-    pod_events_send_fn *send;
-    struct http_request *(*cancel)(struct http_request *request); /* http_request_free() */
+    const struct exchange_calls *calls;
     /* Once for each event that was sent, or equals one that was; it may be called at once. */
     void (*done)(void *userdata, const struct pod_event_outcome *outcome);
     void *userdata;

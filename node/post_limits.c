@@ -13,6 +13,8 @@
  */
 #include "node/post_limits.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 
 #define REFUSED_QUIET    SPAN_SEC(600)
@@ -83,12 +85,7 @@ bool post_limits_take(struct post_limits *limits, const struct source *source,
 
 /* ---- after it */
 
-bool post_limits_is_refusal(int status)
-{
-    return status / 100 == 4 && status != 408 && status != 429;
-}
-
-void post_limits_succeeded(struct post_limits *limits)
+static void note_success(struct post_limits *limits)
 {
     if (limits->failed_quiet != 0)
         log_info(limits->options->again);
@@ -121,14 +118,39 @@ static void refuse_namespace(struct post_limits *limits, uint64_t hash, mono_us 
 }
 
 /* Logged once for a namespace, unless more than POST_LIMITS_REFUSED of them refuse. */
-void post_limits_refused(struct post_limits *limits, const struct source *source,
-                         const char *namespace, const struct protocol_refusal *refusal,
-                         mono_us started_at)
+static void note_refusal(struct post_limits *limits, const struct post *post,
+                         const struct exchange *x)
 {
+    const struct protocol_refusal refusal = exchange_refusal(x, limits->options->allow);
     struct error e = ERROR_INIT;
 
-    protocol_explain_refusal(refusal, &e);
-    if (find_refused(limits, source, namespace) == NULL)
-        log_warn(limits->options->cannot, "namespace", namespace, "reason", e.text);
-    refuse_namespace(limits, hash_namespace(source, namespace), started_at + REFUSED_QUIET);
+    protocol_explain_refusal(&refusal, &e);
+    if (find_refused(limits, x->source, post->namespace) == NULL)
+        log_warn(limits->options->cannot, "namespace", post->namespace, "reason", e.text);
+    refuse_namespace(limits, hash_namespace(x->source, post->namespace),
+                     post->started_at + REFUSED_QUIET);
+}
+
+static bool is_refusal(int status)
+{
+    return status / 100 == 4 && status != 408 && status != 429;
+}
+
+bool post_limits_settle(struct post_limits *limits, const struct post *post,
+                        const struct exchange *x, const struct error *error)
+{
+    char text[64];
+
+    if (error != NULL) {
+        post_limits_failed(limits, error->text, post->started_at);
+    } else if (x->status / 100 == 2) {
+        note_success(limits);
+        return true;
+    } else if (is_refusal(x->status)) {
+        note_refusal(limits, post, x);
+    } else {
+        snprintf(text, sizeof(text), "the API server answered with status %d", x->status);
+        post_limits_failed(limits, text, post->started_at);
+    }
+    return false;
 }

@@ -6,8 +6,7 @@
  *
  * Thread: the event loop's.
  */
-#include "fetcher/api/protocol.h"
-#include "fetcher/source.h"
+#include "node/exchange.h"
 
 #define POST_LIMITS_REFUSED 64 /* namespaces */
 
@@ -16,6 +15,7 @@ struct post_limits_options {
     unsigned burst;
     const char *cannot; /* begins the log lines of a failure: "cannot post events on pods" */
     const char *again;  /* the line of a recovery */
+    const char *allow;  /* the remedy of a 403: ": allow this identity to create events" */
 };
 
 /* An identity's writes in a namespace, which the API server refused. */
@@ -43,15 +43,21 @@ void post_limits_init(struct post_limits *limits, const struct post_limits_optio
 bool post_limits_take(struct post_limits *limits, const struct source *source,
                       const char *namespace, mono_us now);
 
-/* The outcome of a write. @started_at: when it was sent; others in flight may have failed since */
-void post_limits_succeeded(struct post_limits *limits);
-void post_limits_failed(struct post_limits *limits, const char *reason, mono_us started_at);
-void post_limits_refused(struct post_limits *limits, const struct source *source,
-                         const char *namespace, const struct protocol_refusal *refusal,
-                         mono_us started_at);
+/* A write that was sent. */
+struct post {
+    const char *namespace;
+    mono_us started_at; /* others in flight may have failed since */
+};
 
-/* Whether a status refuses the write, rather than being a failure of the server. */
-bool post_limits_is_refusal(int status);
+/*
+ * A write has come to its end.
+ * @error: of the exchange's done()
+ * Return: whether the API server accepted it.
+ */
+bool post_limits_settle(struct post_limits *limits, const struct post *post,
+                        const struct exchange *x, const struct error *error);
+/* It could not be sent. */
+void post_limits_failed(struct post_limits *limits, const char *reason, mono_us started_at);
 
 /* FNV-1a, for tables of what was written. Begin with POST_LIMITS_HASH. */
 #define POST_LIMITS_HASH UINT64_C(0xcbf29ce484222325)

@@ -20,7 +20,6 @@
 
 #include <stdio.h>
 
-#include "fetcher/api/api_source.h"
 
 enum condition {
     HELD = 1 << 0,
@@ -119,8 +118,7 @@ int node_volume_events_new(sd_event *event, const struct node_volume_events_opti
     const struct pod_events_options pod_options = {
         .component = options->driver_name,
         .node_id = options->node_id,
-        .send = api_source_send,
-        .cancel = http_request_free,
+        .calls = &exchange_calls_of_api_source,
         .done = on_event_done,
         .userdata = events,
     };

@@ -12,7 +12,7 @@
 
 #include "node/api.h"
 
-#define API_REQUESTS_MAX 128
+#define API_REQUESTS_MAX 256
 #define API_VERSION      7 /* of the credentials */
 
 struct api_request {
@@ -21,6 +21,7 @@ struct api_request {
     const struct http_handler *handler;
     void *userdata;
     bool is_watch;
+    bool is_patch;
     bool is_open;
 };
 
@@ -55,8 +56,11 @@ static int api_send(struct source *source, const struct http_call *call,
     if (server.send_result < 0)
         return error_set(e, server.send_result, "there is no way");
     assert_true(server.n_requests < API_REQUESTS_MAX);
-    *r = (struct api_request){
-        .handler = handler, .userdata = userdata, .is_watch = call->is_watch, .is_open = true};
+    *r = (struct api_request){.handler = handler,
+                              .userdata = userdata,
+                              .is_watch = call->is_watch,
+                              .is_patch = call->is_patch,
+                              .is_open = true};
     snprintf(r->path, sizeof(r->path), "%s", call->path);
     snprintf(r->body, sizeof(r->body), "%s", call->body != NULL ? call->body : "");
     server.n_requests++;

@@ -1,59 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <stdio.h>
-
-#include "base/log.h"
 #include "node/condition_patches.h"
 
-#include "tests/unit/failmalloc.h"
+#include "base/log.h"
 
-/* The last request, which the test answers. */
+#include "tests/unit/failmalloc.h"
+#include "tests/unit/node/scripted_api.h"
+
 struct fixture {
     struct condition_patches *patches;
     struct condition_patch *patch;
     mono_us now;
-    int send_result;
-    char path[512], body[4096];
-    bool is_patch;
-    const struct http_handler *handler;
-    void *userdata;
-    size_t n_sent, n_open;
     size_t n_results[CONDITION_PATCH_RESULTS];
 };
-static struct fixture *current;
-static struct source source;
-static int any_request;
-
-static int send_nowhere(struct source *to, const struct http_call *call,
-                        const struct http_handler *handler, void *userdata,
-                        struct http_request **ret_request, struct error *e)
-{
-    struct fixture *f = current;
-
-    assert_ptr_equal(to, &source);
-    if (f->send_result < 0)
-        return error_set(e, f->send_result, "no connection");
-    snprintf(f->path, sizeof(f->path), "%s", call->path);
-    snprintf(f->body, sizeof(f->body), "%s", call->body);
-    f->is_patch = call->is_patch;
-    f->handler = handler;
-    f->userdata = userdata;
-    f->n_sent++;
-    f->n_open++;
-    *ret_request = (struct http_request *)(void *)&any_request;
-    return 0;
-}
-
-static struct http_request *cancel(struct http_request *request)
-{
-    current->n_open -= request != NULL;
-    return NULL;
-}
 
 static void on_done(void *userdata, enum condition_patch_result result)
 {
@@ -66,11 +24,10 @@ static void on_done(void *userdata, enum condition_patch_result result)
 static int set_up(void **state)
 {
     static struct fixture f;
-    const struct condition_patches_options options = {
-        .send = send_nowhere, .cancel = cancel, .done = on_done};
+    const struct condition_patches_options options = {.calls = &api_calls, .done = on_done};
 
     f = (struct fixture){.now = SPAN_SEC(1000)};
-    current = &f;
+    api_reset();
     *state = &f;
     return condition_patches_new(&options, &f.patches);
 }
@@ -81,12 +38,13 @@ static int tear_down(void **state)
 
     f->patch = condition_patch_free(f->patch);
     condition_patches_free(f->patches);
-    assert_int_equal(f->n_open, 0);
+    assert_int_equal(server.n_open, 0);
     return 0;
 }
 
 static int write_to(struct fixture *f, const char *namespace)
 {
+    static struct source source;
     const struct condition_patch_pod pod = {.namespace = namespace, .name = "web-0", .uid = "u-1"};
     const struct condition_known written = {.status = "False",
                                             .reason = "UpdateHeld",
@@ -96,13 +54,9 @@ static int write_to(struct fixture *f, const char *namespace)
     return condition_patches_write(f->patches, &source, &pod, &written, f, f->now, &f->patch);
 }
 
-static void answer(struct fixture *f, int status)
+static void answer(int status)
 {
-    const struct http_response response = {.status = status, .content_type = ""};
-
-    f->handler->on_response(f->userdata, &response);
-    f->handler->on_body(f->userdata, "{}", 2);
-    f->handler->on_done(f->userdata, HTTP_COMPLETE, NULL);
+    api_answer(&server.requests[server.n_requests - 1], status, "{}");
 }
 
 static void test_request(void **state)
@@ -110,14 +64,14 @@ static void test_request(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(write_to(f, "prod"), 0);
-    assert_true(f->is_patch);
-    assert_string_equal(f->path, "/api/v1/namespaces/prod/pods/web-0/status");
-    assert_string_equal(f->body,
+    assert_true(server.requests[0].is_patch);
+    assert_string_equal(server.requests[0].path, "/api/v1/namespaces/prod/pods/web-0/status");
+    assert_string_equal(server.requests[0].body,
                         "{\"metadata\":{\"uid\":\"u-1\"},\"status\":{\"conditions\":[{\"type\":"
                         "\"secretfs.io/SecretsCurrent\",\"status\":\"False\",\"reason\":"
                         "\"UpdateHeld\",\"message\":\"secret/prod/db@12: an update is held\","
                         "\"lastTransitionTime\":\"2026-01-01T00:00:00.000Z\"}]}}");
-    answer(f, 200);
+    answer(200);
     assert_int_equal(f->n_results[CONDITION_PATCH_WRITTEN], 1);
 }
 
@@ -128,11 +82,11 @@ static void test_pod_is_gone(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(statuses); i++) {
         assert_int_equal(write_to(f, "prod"), 0);
-        answer(f, statuses[i]);
+        answer(statuses[i]);
         assert_int_equal(f->n_results[CONDITION_PATCH_GONE], i + 1);
     }
     assert_int_equal(write_to(f, "prod"), 0); /* nothing is held against the namespace */
-    answer(f, 200);
+    answer(200);
 }
 
 static void test_burst_and_rate(void **state)
@@ -141,14 +95,14 @@ static void test_burst_and_rate(void **state)
 
     for (size_t i = 0; i < CONDITION_PATCHES_BURST; i++) {
         assert_int_equal(write_to(f, "prod"), 0);
-        answer(f, 200);
+        answer(200);
     }
     assert_int_equal(write_to(f, "prod"), -EAGAIN);
     f->now += SPAN_SEC(60) / CONDITION_PATCHES_PER_MINUTE;
     assert_int_equal(write_to(f, "prod"), 0);
-    answer(f, 200);
+    answer(200);
     assert_int_equal(write_to(f, "prod"), -EAGAIN);
-    assert_int_equal(f->n_sent, CONDITION_PATCHES_BURST + 1);
+    assert_int_equal(server.n_requests, CONDITION_PATCHES_BURST + 1);
 }
 
 /* Of one namespace, for ten minutes. */
@@ -157,14 +111,14 @@ static void test_refusal(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(write_to(f, "prod"), 0);
-    answer(f, 403);
+    answer(403);
     assert_int_equal(f->n_results[CONDITION_PATCH_FAILED], 1);
     assert_int_equal(write_to(f, "prod"), -EAGAIN);
     assert_int_equal(write_to(f, "test"), 0);
-    answer(f, 200);
+    answer(200);
     f->now += SPAN_SEC(600);
     assert_int_equal(write_to(f, "prod"), 0);
-    answer(f, 200);
+    answer(200);
 }
 
 /* Of all namespaces; the wait doubles. */
@@ -173,17 +127,17 @@ static void test_failing_server(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(write_to(f, "prod"), 0);
-    answer(f, 503);
+    answer(503);
     assert_int_equal(write_to(f, "test"), -EAGAIN);
     f->now += SPAN_SEC(15);
-    f->send_result = -EIO;
+    server.send_result = -EIO;
     assert_int_equal(write_to(f, "test"), -EIO);
-    f->send_result = 0;
+    server.send_result = 0;
     f->now += SPAN_SEC(29);
     assert_int_equal(write_to(f, "test"), -EAGAIN);
     f->now += SPAN_SEC(1);
     assert_int_equal(write_to(f, "test"), 0);
-    answer(f, 200);
+    answer(200);
     assert_int_equal(f->n_results[CONDITION_PATCH_WRITTEN], 1);
 }
 
@@ -192,9 +146,9 @@ static void test_cancelled(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(write_to(f, "prod"), 0);
-    assert_int_equal(f->n_open, 1);
+    assert_int_equal(server.n_open, 1);
     f->patch = condition_patch_free(f->patch);
-    assert_int_equal(f->n_open, 0);
+    assert_int_equal(server.n_open, 0);
     assert_int_equal(f->n_results[CONDITION_PATCH_FAILED], 0);
 }
 
@@ -207,7 +161,7 @@ static int try_writing(void *userdata)
     r = write_to(f, "prod");
     assert_true(r == 0 || r == -ENOMEM);
     if (r == 0)
-        answer(f, 200);
+        answer(200);
     return r;
 }
 

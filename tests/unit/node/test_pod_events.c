@@ -1,72 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "node/pod_events.h"
 
 #include "base/log.h"
 #include "encoding/json.h"
-#include "node/pod_events.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/node/scripted_api.h"
 
-#define REQUESTS_MAX 100
-
-/* A request that is not sent: the test answers it. */
 struct fixture {
     struct pod_events *events;
     mono_us now;
-    int send_result;
-    struct {
-        char path[128];
-        cJSON *body;
-        const struct http_handler *handler;
-        void *userdata;
-        bool is_open;
-    } requests[REQUESTS_MAX];
-    size_t n_requests, n_open;
+    cJSON *body; /* of a request */
     size_t n_results[POD_EVENT_RESULTS];
 };
-static struct fixture *current;
 static struct source source, other_source;
-
-static int send_nowhere(struct source *to, const struct http_call *call,
-                        const struct http_handler *handler, void *userdata,
-                        struct http_request **ret_request, struct error *e)
-{
-    struct fixture *f = current;
-    size_t i = f->n_requests;
-
-    if (f->send_result < 0)
-        return error_set(e, f->send_result, "there is no way");
-    assert_true(i < REQUESTS_MAX);
-    snprintf(f->requests[i].path, sizeof(f->requests[i].path), "%s", call->path);
-    assert_int_equal(json_parse(call->body, strlen(call->body), &f->requests[i].body, NULL), 0);
-    f->requests[i].handler = handler;
-    f->requests[i].userdata = userdata;
-    f->requests[i].is_open = true;
-    f->n_requests++;
-    f->n_open++;
-    *ret_request = (struct http_request *)(void *)&f->requests[i];
-    return 0;
-}
-
-static struct http_request *cancel(struct http_request *request)
-{
-    struct fixture *f = current;
-
-    for (size_t i = 0; request != NULL && i < f->n_requests; i++)
-        if ((void *)request == (void *)&f->requests[i]) {
-            assert_true(f->requests[i].is_open);
-            f->requests[i].is_open = false;
-            f->n_open--;
-        }
-    return NULL;
-}
 
 static void on_done(void *userdata, const struct pod_event_outcome *outcome)
 {
@@ -81,22 +28,30 @@ static void set_up(struct fixture *f)
 {
     const struct pod_events_options options = {.component = "csi.secretfs.io",
                                                .node_id = "node-1",
-                                               .send = send_nowhere,
-                                               .cancel = cancel,
+                                               .calls = &api_calls,
                                                .done = on_done,
                                                .userdata = f};
 
     *f = (struct fixture){.now = SPAN_SEC(100)};
-    current = f;
+    api_reset();
     assert_int_equal(pod_events_new(&options, &f->events), 0);
 }
 
 static void tear_down(struct fixture *f)
 {
     assert_null(pod_events_free(f->events));
-    assert_int_equal(f->n_open, 0);
-    for (size_t i = 0; i < f->n_requests; i++)
-        cJSON_Delete(f->requests[i].body);
+    assert_int_equal(server.n_open, 0);
+    cJSON_Delete(f->body);
+}
+
+/* Of a request. Return: borrowed until the next call. */
+static const cJSON *body_of(struct fixture *f, size_t i)
+{
+    const char *text = server.requests[i].body;
+
+    cJSON_Delete(f->body);
+    assert_int_equal(json_parse(text, strlen(text), &f->body, NULL), 0);
+    return f->body;
 }
 
 static void post_from(struct fixture *f, struct source *from, const char *pod, const char *reason)
@@ -125,24 +80,17 @@ static void post(struct fixture *f, const char *pod, const char *reason)
 }
 
 /* Answer a request. @status: 0: the connection is refused */
-static void answer_request(struct fixture *f, size_t i, int status)
+static void answer_request(size_t i, int status)
 {
-    const struct http_response response = {.status = status, .content_type = ""};
-    const struct error error = {.text = "nothing listens there"};
-
-    assert_true(f->requests[i].is_open);
-    if (status == 0) {
-        f->requests[i].handler->on_done(f->requests[i].userdata, HTTP_REFUSED, &error);
-        return;
-    }
-    f->requests[i].handler->on_response(f->requests[i].userdata, &response);
-    f->requests[i].handler->on_body(f->requests[i].userdata, "{}", 2);
-    f->requests[i].handler->on_done(f->requests[i].userdata, HTTP_COMPLETE, NULL);
+    if (status == 0)
+        api_end(&server.requests[i], HTTP_REFUSED);
+    else
+        api_answer(&server.requests[i], status, "{}");
 }
 
-static void answer(struct fixture *f, int status)
+static void answer(int status)
 {
-    answer_request(f, f->n_requests - 1, status);
+    answer_request(server.n_requests - 1, status);
 }
 
 static void assert_results(const struct fixture *f, size_t posted, size_t failed, size_t deferred,
@@ -162,9 +110,9 @@ static void test_event_is_posted(void **state)
 
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
-    assert_int_equal(f.n_requests, 1);
-    assert_string_equal(f.requests[0].path, "/api/v1/namespaces/prod/events");
-    body = f.requests[0].body;
+    assert_int_equal(server.n_requests, 1);
+    assert_string_equal(server.requests[0].path, "/api/v1/namespaces/prod/events");
+    body = body_of(&f, 0);
     assert_string_equal(json_text(body, "kind"), "Event");
     assert_string_equal(json_text(body, "type"), "Warning");
     assert_string_equal(json_text(body, "reason"), "VolumeHeld");
@@ -177,7 +125,7 @@ static void test_event_is_posted(void **state)
     assert_string_equal(json_text(json_member(body, "source"), "host"), "node-1");
     assert_int_equal(clock_parse_rfc3339(json_text(body, "firstTimestamp"), &time), 0);
     assert_true(json_member(body, "count")->valuedouble == 1);
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 1, 0, 0, 0);
     tear_down(&f);
 }
@@ -188,20 +136,20 @@ static void test_equal_events_are_dropped(void **state)
 
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     post(&f, "prod/web-0", "VolumeHeld");
     post(&f, "prod/web-0", "VolumeHeld");
     assert_results(&f, 1, 0, 0, 2);
     /* another pod, or another event of this one */
     post(&f, "prod/web-1", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     post(&f, "prod/web-0", "VolumeCurrent");
-    answer(&f, 201);
+    answer(201);
     f.now += POD_EVENTS_QUIET;
     post(&f, "prod/web-0", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 4, 0, 0, 2);
-    assert_true(json_member(f.requests[3].body, "count")->valuedouble == 4);
+    assert_true(json_member(body_of(&f, 3), "count")->valuedouble == 4);
     tear_down(&f);
 }
 
@@ -215,13 +163,13 @@ static void test_burst_is_limited(void **state)
         snprintf(pod, sizeof(pod), "prod/web-%u", i);
         post(&f, pod, "VolumeHeld");
         if (i < POD_EVENTS_PER_MINUTE)
-            answer(&f, 201);
+            answer(201);
     }
     assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 5, 0);
     /* one more every two seconds; a deferred event may be posted */
     f.now += SPAN_SEC(2);
     post(&f, "prod/web-33", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     post(&f, "prod/web-34", "VolumeHeld");
     assert_results(&f, POD_EVENTS_PER_MINUTE + 1, 0, 6, 0);
     tear_down(&f);
@@ -237,13 +185,13 @@ static void test_requests_in_flight_are_limited(void **state)
         snprintf(pod, sizeof(pod), "prod/web-%u", i);
         post(&f, pod, "VolumeHeld");
     }
-    assert_int_equal(f.n_open, POD_EVENTS_POSTING);
+    assert_int_equal(server.n_open, POD_EVENTS_POSTING);
     assert_results(&f, 0, 0, 2, 0);
     pod_events_forget(f.events, &other_source);
-    assert_int_equal(f.n_open, POD_EVENTS_POSTING);
-    answer(&f, 201);
+    assert_int_equal(server.n_open, POD_EVENTS_POSTING);
+    answer(201);
     pod_events_forget(f.events, &source);
-    assert_int_equal(f.n_open, 0);
+    assert_int_equal(server.n_open, 0);
     assert_results(&f, 1, 0, 2, POD_EVENTS_POSTING - 1);
     post(&f, "prod/web-99", "VolumeHeld"); /* cancelled with the others */
     tear_down(&f);
@@ -257,20 +205,20 @@ static void test_posted_events_are_remembered_longest(void **state)
 
     set_up(&f);
     post(&f, "prod/first", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     for (unsigned i = 0; i < 2 * POD_EVENTS_KNOWN; i++) {
         snprintf(pod, sizeof(pod), "prod/web-%u", i);
         post(&f, pod, "VolumeHeld");
-        if (f.n_open > 0)
-            answer(&f, 201);
+        if (server.n_open > 0)
+            answer(201);
     }
     assert_results(&f, POD_EVENTS_PER_MINUTE, 0, 2 * POD_EVENTS_KNOWN + 1 - POD_EVENTS_PER_MINUTE,
                    0);
     f.now += SPAN_SEC(60);
     post(&f, "prod/first", "VolumeHeld");
-    assert_int_equal(f.n_open, 0);
+    assert_int_equal(server.n_open, 0);
     post(&f, "prod/web-400", "VolumeHeld");
-    assert_int_equal(f.n_open, 1);
+    assert_int_equal(server.n_open, 1);
     tear_down(&f);
 }
 
@@ -281,18 +229,18 @@ static void test_namespace_that_refuses_is_left_alone(void **state)
 
     set_up(&f);
     post(&f, "gone/web-0", "VolumeHeld");
-    answer(&f, 403);
+    answer(403);
     post(&f, "gone/web-1", "VolumeHeld");
-    assert_int_equal(f.n_requests, 1);
+    assert_int_equal(server.n_requests, 1);
     assert_results(&f, 0, 1, 1, 0);
     post(&f, "prod/web-0", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     post_from(&f, &other_source, "gone/web-1", "VolumeHeld"); /* which may be allowed to */
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 2, 1, 1, 0);
     f.now += SPAN_SEC(600);
     post(&f, "gone/web-0", "VolumeHeld"); /* no equal one was posted */
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 3, 1, 1, 0);
     tear_down(&f);
 }
@@ -307,7 +255,7 @@ static void test_many_namespaces_that_refuse(void **state)
     for (unsigned i = 0; i < 70; i++) {
         snprintf(pod, sizeof(pod), "gone-%u/web", i);
         post(&f, pod, "VolumeHeld");
-        answer(&f, 422);
+        answer(422);
         f.now += SPAN_SEC(3);
     }
     assert_results(&f, 0, 70, 0, 0);
@@ -315,21 +263,21 @@ static void test_many_namespaces_that_refuse(void **state)
     post(&f, "gone-6/web", "VolumeHeld");
     assert_results(&f, 0, 70, 2, 0);
     post(&f, "gone-5/web", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 1, 70, 2, 0);
     tear_down(&f);
 }
 
 static void fail_and_wait(struct fixture *f, int status, span_us quiet)
 {
-    size_t n = f->n_requests;
+    size_t n = server.n_requests;
 
     post(f, "prod/web-0", "VolumeHeld");
-    assert_int_equal(f->n_requests, n + 1);
-    answer(f, status);
+    assert_int_equal(server.n_requests, n + 1);
+    answer(status);
     f->now += quiet - 1;
     post(f, "test/web-1", "VolumeHeld");
-    assert_int_equal(f->n_requests, n + 1);
+    assert_int_equal(server.n_requests, n + 1);
     f->now += 1;
 }
 
@@ -343,7 +291,7 @@ static void test_server_that_fails_is_left_alone_for_longer_each_time(void **sta
     for (size_t i = 0; i < ELEMENTS_OF(quiet); i++)
         fail_and_wait(&f, status[i], SPAN_SEC(quiet[i]));
     post(&f, "prod/web-0", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 1, 6, 6, 0);
     f.now += POD_EVENTS_QUIET;
     fail_and_wait(&f, 500, SPAN_SEC(15)); /* the first one again */
@@ -358,11 +306,11 @@ static void test_failures_of_requests_in_flight(void **state)
     set_up(&f);
     post(&f, "prod/web-0", "VolumeHeld");
     post(&f, "prod/web-1", "VolumeHeld");
-    answer_request(&f, 0, 500);
-    answer_request(&f, 1, 500);
+    answer_request(0, 500);
+    answer_request(1, 500);
     f.now += SPAN_SEC(15);
     post(&f, "prod/web-0", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 1, 2, 0, 0);
     tear_down(&f);
 }
@@ -372,14 +320,14 @@ static void test_request_that_cannot_be_sent(void **state)
     struct fixture f;
 
     set_up(&f);
-    f.send_result = -EAGAIN;
+    server.send_result = -EAGAIN;
     post(&f, "prod/web-4", "VolumeHeld");
     post(&f, "prod/web-4", "VolumeHeld");
     assert_results(&f, 0, 1, 1, 0);
-    f.send_result = 0;
+    server.send_result = 0;
     f.now += SPAN_SEC(15);
     post(&f, "prod/web-4", "VolumeHeld");
-    answer(&f, 201);
+    answer(201);
     assert_results(&f, 1, 1, 1, 0);
     tear_down(&f);
 }
@@ -399,32 +347,21 @@ static void test_unusual_names(void **state)
     pod[5 + 199] = '-'; /* the name is cut there */
     pod[5 + 253] = '\0';
     post(&f, pod, "VolumeHeld");
-    name = json_text(json_member(f.requests[0].body, "metadata"), "name");
+    name = json_text(json_member(body_of(&f, 0), "metadata"), "name");
     assert_int_equal(strlen(name), 199 + 1 + 16);
-    assert_string_equal(json_text(json_member(f.requests[0].body, "involvedObject"), "name"),
-                        pod + 5);
+    assert_string_equal(json_text(json_member(body_of(&f, 0), "involvedObject"), "name"), pod + 5);
     tear_down(&f);
-}
-
-static int send_and_forget(struct source *to, const struct http_call *call,
-                           const struct http_handler *handler, void *userdata,
-                           struct http_request **ret_request, struct error *e)
-{
-    return error_set(e, -EAGAIN, "not now");
 }
 
 static int try_posting(void *userdata)
 {
     struct fixture f = {0};
-    const struct pod_events_options options = {.component = "c",
-                                               .node_id = "n",
-                                               .send = send_and_forget,
-                                               .cancel = cancel,
-                                               .done = on_done,
-                                               .userdata = &f};
+    const struct pod_events_options options = {
+        .component = "c", .node_id = "n", .calls = &api_calls, .done = on_done, .userdata = &f};
     int r;
 
-    current = &f;
+    api_reset();
+    server.send_result = -EAGAIN;
     r = pod_events_new(&options, &f.events);
     if (r < 0)
         return r;

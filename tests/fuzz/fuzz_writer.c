@@ -9,6 +9,8 @@
 
 #include "fuse/writer.h"
 
+#include "tests/unit/tree_answers.h"
+
 #define DIR_FD 4711 /* no real descriptor */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -37,14 +39,6 @@ static uint8_t take_byte(void)
 
 /* ---- the system calls, as a worker would answer them */
 
-static int answer(int r)
-{
-    if (r == 0)
-        return 0;
-    errno = -r;
-    return -1;
-}
-
 static bool fails(void)
 {
     if (run.countdown == 0 || --run.countdown > 0)
@@ -53,64 +47,30 @@ static bool fails(void)
     return true;
 }
 
-struct place {
-    uint64_t parent;
-    const char *name;
-};
-
-static int find_place(const char *path, struct place *ret_place)
-{
-    char *above = strdupa(path), *slash = strrchr(above, '/');
-    struct stat stat = {0};
-    int r;
-
-    *ret_place = (struct place){.name = slash != NULL ? path + (slash - above) + 1 : path};
-    if (slash != NULL)
-        *slash = '\0';
-    r = tree_find_path(run.tree, TREE_ROOT_ID, slash != NULL ? above : "", &stat);
-    ret_place->parent = stat.st_ino;
-    return r;
-}
-
 static int find_node(const char *path, struct stat *ret_stat)
 {
     return tree_find_path(run.tree, TREE_ROOT_ID, streq(path, ".") ? "" : path, ret_stat);
 }
 
-static int answer_made(int r, const struct stat *stat)
-{
-    if (r == 0)
-        tree_forget(run.tree, stat->st_ino, 1);
-    return answer(r);
-}
-
 int mkdirat(int fd, const char *path, mode_t mode)
 {
-    struct place place;
+    const char *name;
+    uint64_t parent;
     struct stat stat;
-    int r = find_place(path, &place);
+    int r = find_parent(run.tree, path, &parent, &name);
 
     assert(fd == DIR_FD);
     if (fails())
         return -1;
-    return r < 0
-               ? answer(r)
-               : answer_made(tree_mkdir(run.tree, gettid(), place.parent, place.name, mode, &stat),
-                             &stat);
+    if (r == 0)
+        r = tree_mkdir(run.tree, gettid(), parent, name, mode, &stat);
+    return answer_made(run.tree, r, &stat);
 }
 
 int symlinkat(const char *target, int fd, const char *path)
 {
-    struct place place;
-    struct stat stat;
-    int r = find_place(path, &place);
-
     assert(fd == DIR_FD);
-    if (fails())
-        return -1;
-    return r < 0 ? answer(r)
-                 : answer_made(tree_symlink(run.tree, place.parent, place.name, target, &stat),
-                               &stat);
+    return fails() ? -1 : answer_symlink(run.tree, target, path);
 }
 
 int renameat(int fd, const char *path, int new_fd, const char *new_path)
@@ -121,16 +81,8 @@ int renameat(int fd, const char *path, int new_fd, const char *new_path)
 
 int unlinkat(int fd, const char *path, int flags)
 {
-    struct place place;
-    int r = find_place(path, &place);
-
     assert(fd == DIR_FD);
-    if (fails())
-        return -1;
-    if (r == 0)
-        r = (flags & AT_REMOVEDIR) != 0 ? tree_rmdir(run.tree, place.parent, place.name)
-                                        : tree_unlink(run.tree, place.parent, place.name);
-    return answer(r);
+    return fails() ? -1 : answer_unlink(run.tree, path, (flags & AT_REMOVEDIR) != 0);
 }
 
 int fchmodat(int fd, const char *path, mode_t mode, int flags)

@@ -12,9 +12,9 @@
 
 #include "base/util.h"
 #include "cache/object.h"
-#include "fuse/tree.h"
 
 #include "tests/unit/assert_between.h"
+#include "tests/unit/tree_answers.h"
 
 #define ROOT_FD   4711 /* no real descriptor */
 #define FDS_MAX   64
@@ -69,21 +69,6 @@ static inline bool fails(const char *call, const char *path)
         return false;
     kernel.has_failed = true;
     return true;
-}
-
-static inline int answer(int r)
-{
-    if (r == 0)
-        return 0;
-    errno = -r;
-    return -1;
-}
-
-static inline int answer_made(int r, const struct stat *stat)
-{
-    if (r == 0)
-        tree_forget(kernel.tree, stat->st_ino, 1);
-    return answer(r);
 }
 
 struct path {
@@ -154,7 +139,8 @@ int mkdirat(int fd, const char *relative, mode_t mode)
         assert_int_equal(mode, 0755);
     if (fails("mkdir", path.whole))
         return -1;
-    return answer_made(path.error < 0
+    return answer_made(kernel.tree,
+                       path.error < 0
                            ? path.error
                            : tree_mkdir(kernel.tree, gettid(), path.parent, path.name, mode, &stat),
                        &stat);
@@ -170,7 +156,8 @@ int mknodat(int fd, const char *relative, mode_t mode, dev_t dev)
     assert_int_equal(dev, 0);
     if (fails("mknod", path.whole))
         return -1;
-    return answer_made(path.error < 0
+    return answer_made(kernel.tree,
+                       path.error < 0
                            ? path.error
                            : tree_mknod(kernel.tree, gettid(), path.parent, path.name, &stat),
                        &stat);

@@ -19,6 +19,7 @@
 #include "fuse/live_file.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_payload.h"
+#include "tests/unit/tree_answers.h"
 
 #define ROOT_FD 4711 /* no real descriptor */
 #define G       "..2023_11_14_22_13_20.1"
@@ -43,42 +44,17 @@ static bool fails(void)
     return true;
 }
 
-static int answer(int r)
-{
-    if (r == 0)
-        return 0;
-    errno = -r;
-    return -1;
-}
-
-/* The directory that a path's last element is in. */
-static int find_parent(const char *path, uint64_t *ret_id, const char **ret_name)
-{
-    char *above = strdupa(path), *slash = strrchr(above, '/');
-    struct stat stat;
-    int r;
-
-    *ret_name = slash != NULL ? path + (slash - above) + 1 : path;
-    if (slash != NULL)
-        *slash = '\0';
-    r = tree_find_path(kernel.tree, TREE_ROOT_ID, slash != NULL ? above : "", &stat);
-    *ret_id = stat.st_ino;
-    return r;
-}
-
 static int make(const char *path, mode_t mode)
 {
     const char *name;
     uint64_t parent;
     struct stat stat;
-    int r = find_parent(path, &parent, &name);
+    int r = find_parent(kernel.tree, path, &parent, &name);
 
     if (r == 0)
         r = S_ISDIR(mode) ? tree_mkdir(kernel.tree, gettid(), parent, name, mode & 07777, &stat)
                           : tree_mknod(kernel.tree, gettid(), parent, name, &stat);
-    if (r == 0)
-        tree_forget(kernel.tree, stat.st_ino, 1);
-    return answer(r);
+    return answer_made(kernel.tree, r, &stat);
 }
 
 int mkdirat(int fd, const char *path, mode_t mode)
@@ -97,20 +73,8 @@ int mknodat(int fd, const char *path, mode_t mode, dev_t dev)
 
 int symlinkat(const char *target, int fd, const char *path)
 {
-    const char *name;
-    uint64_t parent;
-    struct stat stat;
-    int r;
-
     assert_int_equal(fd, ROOT_FD);
-    if (fails())
-        return -1;
-    r = find_parent(path, &parent, &name);
-    if (r == 0)
-        r = tree_symlink(kernel.tree, parent, name, target, &stat);
-    if (r == 0)
-        tree_forget(kernel.tree, stat.st_ino, 1);
-    return answer(r);
+    return fails() ? -1 : answer_symlink(kernel.tree, target, path);
 }
 
 int renameat2(int fd, const char *path, int new_fd, const char *new_path, unsigned flags)
@@ -124,9 +88,9 @@ int renameat2(int fd, const char *path, int new_fd, const char *new_path, unsign
     assert_int_equal(flags, RENAME_EXCHANGE);
     if (fails())
         return -1;
-    r = find_parent(path, &parent, &name);
+    r = find_parent(kernel.tree, path, &parent, &name);
     if (r == 0)
-        r = find_parent(new_path, &new_parent, &new_name);
+        r = find_parent(kernel.tree, new_path, &new_parent, &new_name);
     return answer(r == 0 ? tree_exchange(kernel.tree, parent, name, new_parent, new_name) : r);
 }
 
@@ -232,7 +196,7 @@ static uint64_t hold(const char *path)
     uint64_t parent;
     struct stat stat;
 
-    assert_int_equal(find_parent(path, &parent, &name), 0);
+    assert_int_equal(find_parent(kernel.tree, path, &parent, &name), 0);
     assert_int_equal(tree_lookup(kernel.tree, parent, name, &stat), 0);
     return stat.st_ino;
 }

@@ -34,7 +34,8 @@ int symlinkat(const char *target, int fd, const char *relative)
     path_init(&path, fd, relative);
     if (fails("symlink", path.whole))
         return -1;
-    return answer_made(tree_symlink(kernel.tree, path.parent, path.name, target, &stat), &stat);
+    return answer_made(kernel.tree,
+                       tree_symlink(kernel.tree, path.parent, path.name, target, &stat), &stat);
 }
 
 int renameat(int fd, const char *relative, int new_fd, const char *new_relative)

@@ -16,6 +16,7 @@
 
 #include "tests/unit/assert_between.h"
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/tree_answers.h"
 
 #define DIR_FD    4711 /* the volume's directory; no real descriptor */
 #define FS_GROUP  55
@@ -56,82 +57,29 @@ static bool fails(const char *call, const char *path)
     return true;
 }
 
-static int answer(int r)
-{
-    if (r == 0)
-        return 0;
-    errno = -r;
-    return -1;
-}
-
 /* Find what is at a path below the volume. Return: 0, ret_stat->st_ino is its id; -errno. */
 static int find(const char *path, struct stat *ret_stat)
 {
-    uint64_t id = TREE_ROOT_ID;
-    char name[PAYLOAD_ELEMENT_MAX + 1];
-    int r = *path != '\0' ? tree_stat(kernel.tree, id, ret_stat) : -ENOENT;
-
-    while (r == 0 && *path != '\0' && !streq(path, ".")) {
-        size_t len = strcspn(path, "/");
-
-        memcpy(name, path, len);
-        name[len] = '\0';
-        r = tree_lookup(kernel.tree, id, name, ret_stat);
-        if (r == 0)
-            tree_forget(kernel.tree, ret_stat->st_ino, 1);
-        id = ret_stat->st_ino;
-        path += len;
-        path += *path == '/';
-    }
-    return r;
-}
-
-/* The directory that a path's last element is in. */
-static int find_parent(const char *path, uint64_t *ret_id, const char **ret_name)
-{
-    char *above = strdupa(path);
-    char *slash = strrchr(above, '/');
-    struct stat stat;
-    int r;
-
-    *ret_name = slash != NULL ? path + (slash - above) + 1 : path;
-    if (slash != NULL)
-        *slash = '\0';
-    r = find(slash != NULL ? above : ".", &stat);
-    *ret_id = stat.st_ino;
-    return r;
+    if (*path == '\0')
+        return -ENOENT;
+    return tree_find_path(kernel.tree, TREE_ROOT_ID, streq(path, ".") ? "" : path, ret_stat);
 }
 
 int mkdirat(int fd, const char *path, mode_t mode)
 {
     struct stat stat;
-    int r;
 
     assert_int_equal(fd, DIR_FD);
     if (fails("mkdir", path))
         return -1;
-    r = tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, path, mode, &stat);
-    if (r == 0)
-        tree_forget(kernel.tree, stat.st_ino, 1);
-    return answer(r);
+    return answer_made(kernel.tree,
+                       tree_mkdir(kernel.tree, gettid(), TREE_ROOT_ID, path, mode, &stat), &stat);
 }
 
 int symlinkat(const char *target, int fd, const char *path)
 {
-    struct stat stat;
-    const char *name;
-    uint64_t parent;
-    int r;
-
     assert_int_equal(fd, DIR_FD);
-    if (fails("symlink", path))
-        return -1;
-    r = find_parent(path, &parent, &name);
-    if (r == 0)
-        r = tree_symlink(kernel.tree, parent, name, target, &stat);
-    if (r == 0)
-        tree_forget(kernel.tree, stat.st_ino, 1);
-    return answer(r);
+    return fails("symlink", path) ? -1 : answer_symlink(kernel.tree, target, path);
 }
 
 int renameat(int fd, const char *path, int new_fd, const char *new_path)
@@ -146,18 +94,11 @@ int renameat(int fd, const char *path, int new_fd, const char *new_path)
 int unlinkat(int fd, const char *path, int flags)
 {
     bool is_directory = (flags & AT_REMOVEDIR) != 0;
-    const char *name;
-    uint64_t parent;
-    int r;
 
     assert_int_equal(fd, DIR_FD);
     if (fails(is_directory ? "rmdir" : "unlink", path))
         return -1;
-    r = find_parent(path, &parent, &name);
-    if (r == 0)
-        r = is_directory ? tree_rmdir(kernel.tree, parent, name)
-                         : tree_unlink(kernel.tree, parent, name);
-    return answer(r);
+    return answer_unlink(kernel.tree, path, is_directory);
 }
 
 int fchmodat(int fd, const char *path, mode_t mode, int flags)

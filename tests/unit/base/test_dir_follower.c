@@ -6,7 +6,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,6 +14,8 @@
 
 #include "base/cleanup.h"
 #include "base/dir_follower.h"
+
+#include "tests/unit/private_dir.h"
 
 #define WATCHDOG_SEC 120
 #define MAX_BYTES    64
@@ -26,8 +27,8 @@ struct test_file {
 };
 
 struct fixture {
-    char root[32]; /* private, and the working directory */
-    char path[64]; /* the directory that is followed */
+    char root[PRIVATE_DIR_SIZE]; /* private, and the working directory */
+    char path[64];               /* the directory that is followed */
     sd_event *event;
     struct dir_follower *follower;
     char calls[512]; /* of the follower, in order */
@@ -157,11 +158,6 @@ static const struct dir_follower_ops ops = {
     .scanned = on_scanned,
 };
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static void follow(struct fixture *f)
 {
     const struct dir_follower_config config = {.path = f->path,
@@ -179,9 +175,7 @@ static int setup(void **state)
 
     assert_non_null(f);
     alarm(WATCHDOG_SEC);
-    snprintf(f->root, sizeof(f->root), "/tmp/follower.XXXXXX");
-    assert_non_null(mkdtemp(f->root));
-    assert_int_equal(chdir(f->root), 0);
+    private_dir_enter(f->root);
     assert_int_equal(mkdir("dir", 0755), 0);
     snprintf(f->path, sizeof(f->path), "%s/dir", f->root);
     assert_int_equal(sd_event_new(&f->event), 0);
@@ -197,8 +191,7 @@ static int teardown(void **state)
     dir_follower_free(f->follower);
     assert_int_equal(f->n_files, 0);
     sd_event_unref(f->event);
-    assert_int_equal(chdir("/"), 0);
-    assert_int_equal(nftw(f->root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    private_dir_leave(f->root);
     free(f);
     return 0;
 }

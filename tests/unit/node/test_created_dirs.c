@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,17 +14,13 @@
 #include "node/created_dirs.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/private_dir.h"
 
 struct fixture {
-    char root[64]; /* private */
+    char root[PRIVATE_DIR_SIZE]; /* private */
     char path[96];
     struct created_dirs *dirs;
 };
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    return remove(path);
-}
 
 static void reopen(struct fixture *f)
 {
@@ -41,11 +36,8 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    snprintf(f->root, sizeof(f->root), "%s/test_made_dirs.XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    assert_non_null(mkdtemp(f->root));
+    private_dir_enter(f->root);
     snprintf(f->path, sizeof(f->path), "%s/made", f->root);
-    assert_int_equal(chdir(f->root), 0);
     reopen(f);
     *state = f;
     return 0;
@@ -56,8 +48,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     f->dirs = created_dirs_free(f->dirs);
-    assert_int_equal(chdir("/"), 0);
-    nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    private_dir_leave(f->root);
     free(f);
     return 0;
 }

@@ -6,7 +6,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,12 +14,14 @@
 #include "node/static_volumes.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/private_dir.h"
 
 #define WATCHDOG_SEC 120
 #define EVENTS_MAX   8192
 
 struct fixture {
-    char root[64]; /* private, and the current directory; the volumes are in root/volumes.d */
+    char root[PRIVATE_DIR_SIZE]; /* private, and the current directory; the volumes are in
+                                    root/volumes.d */
     char path[80];
     sd_event *event;
     struct static_volumes *volumes;
@@ -79,21 +80,13 @@ static const struct static_volumes_callbacks callbacks = {
 
 /* ---- the fixture */
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
     alarm(WATCHDOG_SEC);
-    snprintf(f->root, sizeof(f->root), "%s/test_static_volumes.XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    assert_non_null(mkdtemp(f->root));
-    assert_int_equal(chdir(f->root), 0);
+    private_dir_enter(f->root);
     snprintf(f->path, sizeof(f->path), "%s/volumes.d", f->root);
     assert_int_equal(mkdir(f->path, 0755), 0);
     assert_true(sd_event_new(&f->event) >= 0);
@@ -107,8 +100,7 @@ static int teardown(void **state)
 
     f->volumes = static_volumes_free(f->volumes);
     sd_event_unref(f->event);
-    assert_int_equal(chdir("/"), 0);
-    nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    private_dir_leave(f->root);
     free(f);
     return 0;
 }

@@ -2,7 +2,6 @@
 #include "cmd/observe/snapshot.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,8 +12,10 @@
 
 #include "base/buf.h"
 
+#include "tests/unit/private_dir.h"
+
 struct fixture {
-    char path[32];
+    char path[PRIVATE_DIR_SIZE];
     int fd;
 };
 
@@ -23,16 +24,9 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     *state = f;
-    snprintf(f->path, sizeof(f->path), "/tmp/snapshot-XXXXXX");
-    if (mkdtemp(f->path) == NULL)
-        return -1;
+    private_dir_enter(f->path);
     f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return f->fd >= 0 ? 0 : -1;
-}
-
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    return remove(path);
 }
 
 static int teardown(void **state)
@@ -40,7 +34,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     fd_close(f->fd);
-    nftw(f->path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    private_dir_leave(f->path);
     free(f);
     return 0;
 }

@@ -6,7 +6,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include "fetcher/manifests/manifests.h"
 
 #include "tests/unit/failmalloc.h"
+#include "tests/unit/private_dir.h"
 
 #define WATCHDOG_SEC 120
 #define MAX_FOLLOWED 4
@@ -34,7 +34,8 @@ struct reader {
 };
 
 struct fixture {
-    char root[64]; /* private; the manifests are in root/dir unless a test says otherwise */
+    char root[PRIVATE_DIR_SIZE]; /* private; the manifests are in root/dir unless a test says
+                                    otherwise */
     sd_event *event;
     struct store *store;
     struct source *source;
@@ -42,22 +43,13 @@ struct fixture {
     size_t n_readers;
 };
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    return remove(path);
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
     alarm(WATCHDOG_SEC);
-    /* in memory where possible: one test makes thousands of files */
-    snprintf(f->root, sizeof(f->root), "%s/test_manifests.XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    assert_non_null(mkdtemp(f->root));
-    assert_int_equal(chdir(f->root), 0);
+    private_dir_enter(f->root);
     assert_int_equal(mkdir("dir", 0755), 0);
     assert_true(sd_event_new(&f->event) >= 0);
     assert_int_equal(store_new(&f->store), 0);
@@ -74,8 +66,7 @@ static int teardown(void **state)
     source_free(f->source);
     store_free(f->store);
     sd_event_unref(f->event);
-    assert_int_equal(chdir("/"), 0);
-    nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    private_dir_leave(f->root);
     free(f);
     return 0;
 }

@@ -13,7 +13,8 @@
 #include "node/api.h"
 
 #define API_REQUESTS_MAX 256
-#define API_VERSION      7 /* of the credentials */
+#define API_VERSION      7    /* of the credentials */
+#define API_TURNS_MAX    1000 /* of a loop; far more than any test needs */
 
 struct api_request {
     char path[512];
@@ -103,6 +104,21 @@ static void api_reset(void)
 }
 
 /* ---- for the test */
+
+static inline struct api_request *api_newest(void)
+{
+    return &server.requests[server.n_requests - 1];
+}
+
+/* Run the loop until there are @n requests, also those that were answered. Return: the newest one.
+ */
+static inline struct api_request *api_wait_request(sd_event *event, size_t n)
+{
+    for (unsigned turn = 0; turn < API_TURNS_MAX && server.n_requests < n; turn++)
+        assert_true(sd_event_run(event, 10000) >= 0);
+    assert_int_equal(server.n_requests, n);
+    return api_newest();
+}
 
 static inline void api_respond(struct api_request *r, int status)
 {

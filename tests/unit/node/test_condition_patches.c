@@ -56,7 +56,7 @@ static int write_to(struct fixture *f, const char *namespace)
 
 static void answer(int status)
 {
-    api_answer(&server.requests[server.n_requests - 1], status, "{}");
+    api_answer(api_newest(), status, "{}");
 }
 
 static void test_request(void **state)

@@ -52,7 +52,7 @@ static struct api_request *send(bool is_watch)
 
     assert_int_equal(node_api_send(&scripted_api, &world.exchange, &call, &e), 0);
     assert_true(exchange_is_open(&world.exchange));
-    return &server.requests[server.n_requests - 1];
+    return api_newest();
 }
 
 static void test_keeps_a_response(void **state)

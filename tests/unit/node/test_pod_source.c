@@ -8,8 +8,6 @@
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/node/scripted_api.h"
 
-#define TURNS_MAX 1000 /* of the loop; far more than any test needs */
-
 static struct {
     sd_event *event;
     struct node_pods *pods;
@@ -70,17 +68,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct api_request *newest(void)
-{
-    return &server.requests[server.n_requests - 1];
-}
-
 static struct api_request *wait_request(size_t n)
 {
-    for (unsigned turn = 0; turn < TURNS_MAX && server.n_requests < n; turn++)
-        assert_true(sd_event_run(world.event, 10000) >= 0);
-    assert_int_equal(server.n_requests, n);
-    return newest();
+    return api_wait_request(world.event, n);
 }
 
 static void on_store_changed(void *userdata, const struct store_view *view)
@@ -146,8 +136,8 @@ static void test_unknown_pod_is_requested(void **state)
     const struct store_view *view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\n" APP);
 
     assert_int_equal(view->presence, STORE_UNKNOWN);
-    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
-    api_answer(newest(), 200, POD("web"));
+    assert_string_equal(api_newest()->path, "/api/v1/namespaces/prod/pods/web-0");
+    api_answer(api_newest(), 200, POD("web"));
     check_value(view, APP, "web");
 }
 
@@ -155,7 +145,7 @@ static void test_pod_of_another_uid(void **state)
 {
     const struct store_view *view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-2\n" APP);
 
-    api_answer(newest(), 200, POD("web"));
+    api_answer(api_newest(), 200, POD("web"));
     api_begin(&server.requests[0], 200, ADDED("web"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
@@ -170,8 +160,8 @@ static void test_resource_of_the_node(void **state)
     api_begin(&server.requests[0], 200, ADDED("web"));
     view = subscribe(OBJECT_DOWNWARD_API, "web-0", "u-1\nlimits.cpu main 1m");
     assert_int_equal(view->presence, STORE_UNKNOWN);
-    assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
-    api_answer(newest(), 403, "{\"message\":\"nodes is forbidden\"}");
+    assert_string_equal(api_newest()->path, "/api/v1/nodes/node-0");
+    api_answer(api_newest(), 403, "{\"message\":\"nodes is forbidden\"}");
     assert_non_null(strstr(kept_error_text(&view->source_error), "cannot read the node node-0"));
     assert_non_null(
         strstr(kept_error_text(&view->source_error), "allow this identity to get nodes"));
@@ -186,7 +176,7 @@ static void test_response_that_is_no_node(void **state)
 
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++) {
         allocatable_get(world.allocatable);
-        api_answer(newest(), 200, bad[i]);
+        api_answer(api_newest(), 200, bad[i]);
         assert_null(allocatable_get(world.allocatable));
         assert_non_null(strstr(allocatable_problem(world.allocatable), "no Node"));
         if (i + 1 < ELEMENTS_OF(bad)) {
@@ -207,10 +197,10 @@ static void test_token(void **state)
 {
     const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
 
-    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web/token");
-    assert_non_null(strstr(newest()->body, "\"audiences\":[\"vault\"]"));
+    assert_string_equal(api_newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web/token");
+    assert_non_null(strstr(api_newest()->body, "\"audiences\":[\"vault\"]"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
-    api_answer(newest(), 201, TOKEN("dummy-1"));
+    api_answer(api_newest(), 201, TOKEN("dummy-1"));
     check_value(view, "token", "dummy-1");
     assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
 }
@@ -220,7 +210,7 @@ static void test_token_is_retried(void **state)
 {
     const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
 
-    api_answer(newest(), 403, "{\"message\":\"no relationship found\"}");
+    api_answer(api_newest(), 403, "{\"message\":\"no relationship found\"}");
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
     assert_non_null(
         strstr(kept_error_text(&view->source_error), "cannot get a token of service account web"));
@@ -248,7 +238,7 @@ static void test_response_that_is_too_long(void **state)
     const struct store_view *view = subscribe(OBJECT_SERVICE_ACCOUNT_TOKEN, "web", DETAIL);
 
     memset(text, ' ', sizeof(text) - 1);
-    api_answer(newest(), 201, text);
+    api_answer(api_newest(), 201, text);
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_int_equal(view->source_state, STORE_SOURCE_FAILING);
 }
@@ -325,15 +315,15 @@ static const struct store_view *subscribe_until_signer(char ret_body[static 4096
 {
     const struct store_view *view = subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
 
-    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web");
-    api_answer(newest(), 200, ACCOUNT);
-    assert_string_equal(newest()->path, "/api/v1/nodes/node-0");
-    api_answer(newest(), 200, NODE);
+    assert_string_equal(api_newest()->path, "/api/v1/namespaces/prod/serviceaccounts/web");
+    api_answer(api_newest(), 200, ACCOUNT);
+    assert_string_equal(api_newest()->path, "/api/v1/nodes/node-0");
+    api_answer(api_newest(), 200, NODE);
     wait_request(4);
-    assert_string_equal(newest()->path, COLLECTION);
-    snprintf(ret_body, 4096, "%s", newest()->body);
-    api_answer(newest(), 201, CREATED);
-    assert_non_null(strstr(newest()->path, COLLECTION "?watch=true"));
+    assert_string_equal(api_newest()->path, COLLECTION);
+    snprintf(ret_body, 4096, "%s", api_newest()->body);
+    api_answer(api_newest(), 201, CREATED);
+    assert_non_null(strstr(api_newest()->path, COLLECTION "?watch=true"));
     assert_int_equal(view->presence, STORE_UNKNOWN);
     return view;
 }
@@ -352,10 +342,10 @@ static void test_certificate(void **state)
 
     assert_non_null(strstr(body, "\"serviceAccountUID\":\"s-1\""));
     assert_non_null(strstr(body, "\"nodeUID\":\"n-1\""));
-    api_begin(newest(), 200, "{\"type\":\"ADDED\",\"object\":" CREATED "}\n");
+    api_begin(api_newest(), 200, "{\"type\":\"ADDED\",\"object\":" CREATED "}\n");
     assert_int_equal(view->presence, STORE_UNKNOWN);
     sign(body, pem);
-    send_issued(newest(), pem);
+    send_issued(api_newest(), pem);
     assert_int_equal(view->presence, STORE_PRESENT);
     assert_int_equal(view->source_state, STORE_SOURCE_LIVE);
     assert_int_equal(view->object->n_entries, 3);
@@ -371,24 +361,24 @@ static void test_refused_steps(void **state)
     const struct store_view *view = subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
     char body[4096];
 
-    api_answer(newest(), 403, "{}");
+    api_answer(api_newest(), 403, "{}");
     check_failure(view, "cannot get a certificate of signer example.com/a: cannot read the service "
                         "account: the API server answered 403 (Forbidden): allow this identity to "
                         "get serviceaccounts");
     api_answer(wait_request(3), 200, "{\"metadata\":{}}");
     check_failure(view, "the response has no metadata.uid");
     api_answer(wait_request(4), 200, ACCOUNT);
-    api_answer(newest(), 403, "{}");
+    api_answer(api_newest(), 403, "{}");
     check_failure(view, "allow this identity to get nodes");
     api_answer(wait_request(6), 200, ACCOUNT);
-    api_answer(newest(), 200, NODE);
+    api_answer(api_newest(), 200, NODE);
     snprintf(body, sizeof(body), "%s", wait_request(8)->body);
-    api_answer(newest(), 403, "{\"message\":\"no relationship\"}");
+    api_answer(api_newest(), 403, "{\"message\":\"no relationship\"}");
     check_failure(view, "no relationship: allow this identity to create podcertificaterequests");
     api_answer(wait_request(9), 200, ACCOUNT);
-    api_answer(newest(), 200, NODE);
-    assert_string_equal(newest()->body, body); /* with the same key */
-    api_answer(newest(), 404, "404 page not found");
+    api_answer(api_newest(), 200, NODE);
+    assert_string_equal(api_newest()->body, body); /* with the same key */
+    api_answer(api_newest(), 404, "404 page not found");
     check_failure(view, "use Kubernetes 1.37");
 }
 
@@ -398,7 +388,7 @@ static void test_watch_that_ends(void **state)
     char body[4096], pem[2048];
     const struct store_view *view = subscribe_until_signer(body);
 
-    api_answer(newest(), 200, "");
+    api_answer(api_newest(), 200, "");
     assert_int_equal(view->source_state, STORE_SOURCE_STARTING);
     api_answer(wait_request(6), 403, "{}");
     check_failure(view, "allow this identity to list and watch podcertificaterequests");
@@ -415,7 +405,7 @@ static void test_watch_that_ends(void **state)
 /* Nothing is requested again soon. */
 static void check_given_up(const struct store_view *view, const char *event, const char *expected)
 {
-    api_begin(newest(), 200, event);
+    api_begin(api_newest(), 200, event);
     check_failure(view, expected);
     assert_int_equal(view->presence, STORE_UNKNOWN);
     assert_int_equal(server.n_open, 1);
@@ -455,7 +445,7 @@ static void test_certificate_of_another_key(void **state)
                               cJSON_CreateString(certificate_key_request(other)));
     text = cJSON_PrintUnformatted(json);
     sign(text, pem);
-    send_issued(newest(), pem);
+    send_issued(api_newest(), pem);
     check_failure(view, "the certificate was issued for another key");
     assert_int_equal(server.n_open, 1);
     cJSON_free(text);
@@ -469,8 +459,8 @@ static void test_unwatched_certificate(void **state)
     char body[4096];
 
     subscribe(OBJECT_POD_CERTIFICATE, "web", CERTIFICATE);
-    api_answer(newest(), 200, ACCOUNT);
-    api_answer(newest(), 200, NODE); /* the key is being made */
+    api_answer(api_newest(), 200, ACCOUNT);
+    api_answer(api_newest(), 200, NODE); /* the key is being made */
     world.subscription = store_unsubscribe(world.subscription);
     assert_int_equal(server.n_open, 1);
     server.n_requests = 1;

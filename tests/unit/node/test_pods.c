@@ -8,8 +8,6 @@
 #include "tests/unit/node/scripted_api.h"
 
 #define QUERIES_MAX 8
-#define TURNS_MAX   1000 /* of the loop; far more than any test needs */
-
 static struct {
     sd_event *event;
     struct node_pods *pods;
@@ -41,18 +39,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct api_request *newest(void)
-{
-    return &server.requests[server.n_requests - 1];
-}
-
-/* Run the loop until there is one more request. */
 static struct api_request *wait_request(size_t n)
 {
-    for (unsigned turn = 0; turn < TURNS_MAX && server.n_requests < n; turn++)
-        assert_true(sd_event_run(world.event, 10000) >= 0);
-    assert_int_equal(server.n_requests, n);
-    return newest();
+    return api_wait_request(world.event, n);
 }
 
 #define POD(uid)                                                                                   \
@@ -115,9 +104,9 @@ static void test_volumes_of_a_pod_wait_for_one_request(void **state)
     ask_later("one");
     ask_later("two");
     assert_int_equal(server.n_requests, 2);
-    assert_string_equal(newest()->path, "/api/v1/namespaces/prod/pods/web-0");
-    assert_false(newest()->is_watch);
-    api_answer(newest(), 200, POD("u1"));
+    assert_string_equal(api_newest()->path, "/api/v1/namespaces/prod/pods/web-0");
+    assert_false(api_newest()->is_watch);
+    api_answer(api_newest(), 200, POD("u1"));
     expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
     assert_int_equal(node_pods_count(world.pods),
                      0); /* not kept: no event would report its deletion */
@@ -130,7 +119,7 @@ static void test_watch_answers_before_the_request(void **state)
     ask_later("two");
     api_add_body(&server.requests[0], EVENT("ADDED", POD("u1")));
     expect_answers(NODE_PODS_NO_SUB_PATH, NODE_PODS_SUB_PATH);
-    assert_false(newest()->is_open);
+    assert_false(api_newest()->is_open);
 }
 
 static void test_freed_queries_get_no_answer(void **state)
@@ -140,14 +129,14 @@ static void test_freed_queries_get_no_answer(void **state)
     one = ask_later("one");
     two = ask_later("two");
     assert_null(node_pods_query_free(one));
-    assert_true(newest()->is_open);
+    assert_true(api_newest()->is_open);
     assert_null(node_pods_query_free(two));
-    assert_false(newest()->is_open);
+    assert_false(api_newest()->is_open);
     assert_null(node_pods_query_free(NULL));
     /* one is freed while the other is answered */
     ask_later("one");
     world.frees_on_answer = ask_later("two");
-    api_answer(newest(), 200, POD("u1"));
+    api_answer(api_newest(), 200, POD("u1"));
     assert_int_equal(world.n_answers, 1);
 }
 
@@ -156,7 +145,7 @@ static void test_freed_queries_get_no_answer(void **state)
 static void expect_unknown(int status, const char *text)
 {
     ask_later("two");
-    api_answer(newest(), status, text);
+    api_answer(api_newest(), status, text);
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
 }
@@ -183,13 +172,13 @@ static void test_answer_is_too_long(void **state)
     memset(piece, ' ', sizeof(piece) - 1);
     piece[sizeof(piece) - 1] = '\0';
     ask_later("two");
-    api_respond(newest(), 200);
+    api_respond(api_newest(), 200);
     for (size_t len = 0; len <= POD_JSON_MAX_BYTES; len += sizeof(piece) - 1)
-        api_add_body(newest(), piece);
-    api_end(newest(), HTTP_COMPLETE);
+        api_add_body(api_newest(), piece);
+    api_end(api_newest(), HTTP_COMPLETE);
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
-    assert_false(newest()->is_open);
+    assert_false(api_newest()->is_open);
 }
 
 /* ---- failures */
@@ -197,7 +186,7 @@ static void test_answer_is_too_long(void **state)
 static void test_server_is_away(void **state)
 {
     ask_later("two");
-    api_end(newest(), HTTP_REFUSED);
+    api_end(api_newest(), HTTP_REFUSED);
     api_answer(wait_request(3), 503, "");
     api_answer(wait_request(4), 200, POD("u1"));
     assert_int_equal(world.n_answers, 1);
@@ -210,11 +199,11 @@ static void test_expedite(void **state)
 
     node_pods_query_expedite(query); /* already in flight */
     assert_int_equal(server.n_requests, 2);
-    api_end(newest(), HTTP_REFUSED);
+    api_end(api_newest(), HTTP_REFUSED);
     assert_int_equal(server.n_requests, 2);
     node_pods_query_expedite(query);
     assert_int_equal(server.n_requests, 3);
-    api_answer(newest(), 200, POD("u1"));
+    api_answer(api_newest(), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
     node_pods_query_expedite(NULL);
 }
@@ -233,7 +222,7 @@ static void test_authorizer_is_late(void **state)
 {
     api_respond(&server.requests[0], 200);
     ask_later("two");
-    api_answer(newest(), 403, "{}");
+    api_answer(api_newest(), 403, "{}");
     api_answer(wait_request(3), 403, "{}");
     api_answer(wait_request(4), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
@@ -243,7 +232,7 @@ static void test_new_credentials_for_a_request(void **state)
 {
     api_respond(&server.requests[0], 200);
     ask_later("two");
-    api_answer(newest(), 401, "{}");
+    api_answer(api_newest(), 401, "{}");
     assert_int_equal(server.n_rejected, 1);
     api_answer(wait_request(3), 200, POD("u1"));
     assert_int_equal(world.answers[0], NODE_PODS_SUB_PATH);
@@ -273,7 +262,7 @@ static void test_forbidden(void **state)
     api_answer(&server.requests[0], 403, "{\"message\":\"pods is forbidden\"}");
     assert_non_null(strstr(node_pods_problem(world.pods), "pods is forbidden: allow"));
     ask_later("two");
-    api_answer(newest(), 403, "{}");
+    api_answer(api_newest(), 403, "{}");
     assert_int_equal(world.n_answers, 1);
     assert_int_equal(world.answers[0], NODE_PODS_UNKNOWN);
     assert_int_equal(ask_for("web-0", "two", &query), NODE_PODS_UNKNOWN);

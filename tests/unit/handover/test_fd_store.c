@@ -390,20 +390,25 @@ static void end_greeting(struct keeper *k)
     pthread_join(k->thread, NULL);
 }
 
-static void start_keeper(struct keeper *k, const char *greeting, size_t n_fds)
+static void listen_as_keeper(struct keeper *k)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
+    memcpy(address.sun_path, k->path, strlen(k->path));
+    k->listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(k->listening, (const struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(k->listening, 4), 0);
+}
+
+static void start_keeper(struct keeper *k, const char *greeting, size_t n_fds)
+{
     *k = (struct keeper){.directory = "/tmp/fd-store-XXXXXX",
                          .greeting = greeting,
                          .n_fds = n_fds,
                          .connection = -1};
     assert_non_null(mkdtemp(k->directory));
     snprintf(k->path, sizeof(k->path), "%s/keeper", k->directory);
-    memcpy(address.sun_path, k->path, strlen(k->path));
-    k->listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(k->listening, (const struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(k->listening, 4), 0);
+    listen_as_keeper(k);
     assert_int_equal(pthread_create(&k->thread, NULL, greet, k), 0);
 }
 
@@ -458,16 +463,33 @@ static void test_a_keeper_sends_what_is_stored(void **state)
 /* It listens, and responds to no client yet. */
 static void listen_again(struct keeper *k)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
     close(k->connection);
     k->connection = -1;
     close(k->listening);
     unlink(k->path);
-    memcpy(address.sun_path, k->path, strlen(k->path));
-    k->listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(k->listening, (const struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(k->listening, 4), 0);
+    listen_as_keeper(k);
+}
+
+/* To one that does respond. */
+static void reconnect(struct fd_store *s, struct keeper *k)
+{
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(pthread_create(&k->thread, NULL, greet, k), 0);
+    while (fd_store_reconnect(s, &e) < 0)
+        ;
+    end_greeting(k);
+}
+
+static void check_put(struct fd_store *s, const struct keeper *k)
+{
+    struct error e = ERROR_INIT;
+    struct message m;
+
+    assert_int_equal(fd_store_put(s, "fuse", k->listening, FD_STORE_UNTIL_HANGUP, &e), 0);
+    m = receive_message(k->connection);
+    assert_string_equal(m.text, "FDSTORE=1\nFDNAME=fuse");
+    close_fds(&m);
 }
 
 static void test_a_new_keeper_at_the_same_path(void **state)
@@ -475,7 +497,6 @@ static void test_a_new_keeper_at_the_same_path(void **state)
     struct error e = ERROR_INIT;
     struct pollfd polled;
     struct fd_store *s;
-    struct message m;
     struct keeper k;
 
     start_keeper(&k, "LISTEN_FDS=1\nLISTEN_FDNAMES=fuse", 1);
@@ -490,16 +511,10 @@ static void test_a_new_keeper_at_the_same_path(void **state)
     assert_int_equal(fd_store_reconnect(s, &e), -EAGAIN);
     assert_non_null(strstr(e.text, "does not respond as one: Resource temporarily unavailable"));
     assert_int_equal(fd_store_peek_fd(s), polled.fd);
-    assert_int_equal(pthread_create(&k.thread, NULL, greet, &k), 0);
-    while (fd_store_reconnect(s, &e) < 0)
-        ;
-    end_greeting(&k);
+    reconnect(s, &k);
     assert_string_equal(fd_store_peek_name(s, 0), "fuse"); /* of the first keeper */
     assert_null(fd_store_peek_name(s, 1));
-    assert_int_equal(fd_store_put(s, "fuse", k.listening, FD_STORE_UNTIL_HANGUP, &e), 0);
-    m = receive_message(k.connection);
-    assert_string_equal(m.text, "FDSTORE=1\nFDNAME=fuse");
-    close_fds(&m);
+    check_put(s, &k);
     fd_store_free(s);
     stop_keeper(&k);
 }
@@ -555,7 +570,6 @@ static void test_no_keeper_yet(void **state)
 {
     struct error e = ERROR_INIT;
     struct fd_store *s;
-    struct message m;
     struct keeper k;
 
     start_keeper(&k, "", 0);
@@ -570,15 +584,9 @@ static void test_no_keeper_yet(void **state)
 
     k.greeting = "LISTEN_FDS=0\nLISTEN_FDNAMES=";
     listen_again(&k);
-    assert_int_equal(pthread_create(&k.thread, NULL, greet, &k), 0);
-    while (fd_store_reconnect(s, &e) < 0)
-        ;
-    end_greeting(&k);
+    reconnect(s, &k);
     assert_true(fd_store_is_certain(s));
-    assert_int_equal(fd_store_put(s, "fuse", k.listening, FD_STORE_UNTIL_HANGUP, &e), 0);
-    m = receive_message(k.connection);
-    assert_string_equal(m.text, "FDSTORE=1\nFDNAME=fuse");
-    close_fds(&m);
+    check_put(s, &k);
     fd_store_free(s);
     stop_keeper(&k);
 }

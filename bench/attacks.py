@@ -124,22 +124,39 @@ def _rows() -> dict[str, _Row]:
     }
 
 
+@dataclass(frozen=True)
+class _Quiet:
+    """A quiet pod's volume, whose updates are measured beside whatever else runs."""
+
+    access: Access
+    programs: Path
+    size: AttacksSize
+    volume: Path
+
+    def seconds(self) -> list[float]:
+        more = (self.size.updates, self.size.warm_up)
+        found = updates.measure(self.programs, self.access, live.SECRET, self.volume, *more)
+        return found.read.values
+
+    def seconds_beside(self, row: _Row, node: LiveNode, attacked: Path) -> list[float]:
+        first = [os.getpid(), node.pid] if row.is_first else []
+        with _attacked(node.directory, attacked, row.attacks), _first(first):
+            return self.seconds()
+
+
 def _run(
     node: LiveNode, access: Access, programs: Path, size: AttacksSize
 ) -> dict[str, list[float]]:
     """Seconds of all updates, by the attacks that ran meanwhile."""
-    quiet, attacked = node.publish(1).target, node.publish(2).target
+    quiet = _Quiet(access, programs, size, node.publish(1).target)
+    attacked = node.publish(2).target
     elsewhere = _volume_elsewhere(node.directory)
     rows = _rows()
     seen: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(size.rounds):
         for name, row in rows.items():
             volume = elsewhere if row.is_elsewhere else attacked
-            first = [os.getpid(), node.pid] if row.is_first else []
-            with _attacked(node.directory, volume, row.attacks), _first(first):
-                more = (size.updates, size.warm_up)
-                found = updates.measure(programs, access, live.SECRET, quiet, *more)
-            seen[name] += found.read.values
+            seen[name] += quiet.seconds_beside(row, node, volume)
     return seen
 
 
@@ -180,7 +197,8 @@ def _run_shares(
     node: LiveNode, access: Access, programs: Path, size: AttacksSize, groups: list[cpu_groups.Group]
 ) -> dict[str, list[float]]:
     """As _run(), with the daemon in a pod of such a request; server and reader are not measured."""
-    quiet, attacked = node.publish(3).target, node.publish(4).target
+    quiet = _Quiet(access, programs, size, node.publish(3).target)
+    attacked = node.publish(4).target
     daemon, attackers_pod = groups
     requests = {QUIET: REQUESTS[0], **{f"{request}m": request for request in REQUESTS}}
     seen: dict[str, list[float]] = {name: [] for name in requests}
@@ -193,9 +211,7 @@ def _run_shares(
                 with attackers_pod.holding(os.getpid()):
                     stack.enter_context(_attacked(node.directory, attacked, attacks))
                 stack.enter_context(_first([os.getpid()]))
-                more = (size.updates, size.warm_up)
-                found = updates.measure(programs, access, live.SECRET, quiet, *more)
-            seen[name] += found.read.values
+                seen[name] += quiet.seconds()
     return seen
 
 
@@ -229,14 +245,11 @@ def _run_beside(
     seen: dict[str, list[float]] = {}
     for program, node in rounds:
         with node.started(access, metrics="127.0.0.1:0"):
-            quiet, attacked = node.publish(1).target, node.publish(2).target
+            quiet = _Quiet(access, programs, size, node.publish(1).target)
+            attacked = node.publish(2).target
             for name in (QUIET, ALL, QUIET_FIRST, ALL_FIRST):
-                row = _rows()[name]
-                first = [os.getpid(), node.pid] if row.is_first else []
-                with _attacked(node.directory, attacked, row.attacks), _first(first):
-                    more = (size.updates, size.warm_up)
-                    found = updates.measure(programs, access, live.SECRET, quiet, *more)
-                seen.setdefault(f"{program}: {name}", []).extend(found.read.values)
+                seconds = quiet.seconds_beside(_rows()[name], node, attacked)
+                seen.setdefault(f"{program}: {name}", []).extend(seconds)
     return seen
 
 

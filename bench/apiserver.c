@@ -44,6 +44,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "bench/program.h"
 
 #define STREAMS_PER_CONNECTION 250 /* kube-apiserver's --http2-max-streams-per-connection */
 #define KEYS_PER_SECRET        10
@@ -93,26 +94,6 @@ struct server {
     struct connection *connections;
     unsigned long n_connections, n_lists, n_watches, n_pod_watches, n_others;
 };
-
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "apiserver: %s: %s\n", what, why);
-    _exit(1);
-}
-
-static void must(int r, const char *what)
-{
-    if (r < 0)
-        die(what, strerror(-r));
-}
-
-static long long now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- Secrets as JSON */
 

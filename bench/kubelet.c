@@ -37,6 +37,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "bench/program.h"
 
 #define PARALLEL_MAX      64
 #define MESSAGE_BYTES_MAX 65536u
@@ -72,26 +73,6 @@ struct job {
     size_t next;        /* under the lock */
     long long *took_ns; /* by call */
 };
-
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "kubelet: %s: %s\n", what, why);
-    _exit(1);
-}
-
-static void must(int r, const char *what)
-{
-    if (r < 0)
-        die(what, strerror(-r));
-}
-
-static long long now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- messages */
 

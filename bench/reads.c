@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "bench/program.h"
 
 #define FILES_MAX  2048
 #define FDS_MAX    64 /* so many of them are kept open if pread is measured */
@@ -40,14 +41,6 @@ struct place {
 };
 
 static char content[READ_BYTES];
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- operations; @i chooses the file */
 

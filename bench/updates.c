@@ -36,6 +36,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "bench/program.h"
 
 #define VALUE_BYTES     60         /* unless --value-bytes says otherwise */
 #define VALUE_BYTES_MAX (1u << 20) /* the API server takes no more */
@@ -87,26 +88,11 @@ struct bench {
     unsigned long n_opens, n_failed_opens;
 };
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void sleep_ns(long ns)
 {
     const struct timespec span = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 
     nanosleep(&span, NULL);
-}
-
-/* A fault of the measurement: there is nothing to save, and threads that wait for one another. */
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "updates: %s: %s\n", what, why);
-    _exit(1);
 }
 
 /* ---- what was seen */

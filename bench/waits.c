@@ -20,29 +20,16 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "bench/program.h"
 
 #define PAUSE_NS 200000
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "waits: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static long long now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static void request(const char *path)
 {
     struct statfs ignored;
 
     if (statfs(path, &ignored) < 0)
-        die(path);
+        die(path, strerror(errno));
 }
 
 static void read_file(const char *path)
@@ -51,7 +38,7 @@ static void read_file(const char *path)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0 || read(fd, bytes, sizeof(bytes)) < 0)
-        die(path);
+        die(path, strerror(errno));
     close(fd);
 }
 

@@ -20,6 +20,7 @@
 
 #include <stdio.h>
 
+#include "node/exchange.h"
 
 enum condition {
     HELD = 1 << 0,

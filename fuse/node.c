@@ -150,7 +150,8 @@ static size_t allocated_size(enum node_kind kind)
     return sizeof(struct node);
 }
 
-struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
+/* A node that is linked nowhere. Return: NULL when out of memory. */
+static struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode)
 {
     struct node *n = calloc(1, allocated_size(kind));
 

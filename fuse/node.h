@@ -72,7 +72,7 @@ struct node {
     struct list link;
     uint64_t cookie;
     struct list marked; /* in node_table.changed, or .freed once it is freed */
-    union {             /* node_new() allocates what the kind needs */
+    union {             /* node_add() allocates what the kind needs */
         struct {
             struct list children;
             uint64_t next_cookie;
@@ -202,8 +202,6 @@ bool node_is_below(const struct node *n, const struct node *top);
 
 /* ---- making */
 
-/* A node that is linked nowhere. Return: NULL when out of memory. */
-struct node *node_new(struct node_table *t, enum node_kind kind, mode_t mode);
 /*
  * Make a node and link it. It belongs to the owner of its directory; directories in one that is
  * setgid are setgid as well, as in other file systems. Return: NULL when out of memory.
@@ -220,7 +218,7 @@ struct node *node_add_copy(struct node_table *t, struct node *parent, const char
 /* ---- changing */
 
 /*
- * Take a node over that another process has made: as node_new(), with its id. It is not linked; the
+ * Take a node over that another process has made, with its id. It is not linked; the
  * kernel may hold it. Return: NULL when out of memory.
  */
 struct node *node_adopt(struct node_table *t, uint64_t id, enum node_kind kind);

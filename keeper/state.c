@@ -5,12 +5,10 @@
 #define NEVER KEEPER_N_STATES
 
 static const struct {
-    const char *name;
     bool has_child;
     enum keeper_state next[KEEPER_N_EVENTS];
 } states[KEEPER_N_STATES] = {
-    [KEEPER_STARTING] = {"starting",
-                         true,
+    [KEEPER_STARTING] = {true,
                          {
                              [KEEPER_ON_READY] = KEEPER_READY,
                              [KEEPER_ON_STOPPING] = KEEPER_STOPPING,
@@ -19,8 +17,7 @@ static const struct {
                              [KEEPER_ON_END] = KEEPER_ENDED,
                              [KEEPER_ON_FAILURE] = KEEPER_WAITING,
                          }},
-    [KEEPER_READY] = {"ready",
-                      true,
+    [KEEPER_READY] = {true,
                       {
                           [KEEPER_ON_STOPPING] = KEEPER_STOPPING,
                           [KEEPER_ON_STOP] = KEEPER_STOPPING,
@@ -29,28 +26,24 @@ static const struct {
                           [KEEPER_ON_END] = KEEPER_ENDED,
                           [KEEPER_ON_FAILURE] = KEEPER_WAITING,
                       }},
-    [KEEPER_HANDING_OVER] = {"handing over",
-                             true,
+    [KEEPER_HANDING_OVER] = {true,
                              {
                                  [KEEPER_ON_STOP] = KEEPER_STOPPING,
                                  [KEEPER_ON_END] = KEEPER_STARTING,
                                  [KEEPER_ON_FAILURE] = KEEPER_STARTING,
                              }},
-    [KEEPER_STOPPING] = {"stopping",
-                         true,
+    [KEEPER_STOPPING] = {true,
                          {
                              [KEEPER_ON_END] = KEEPER_ENDED,
                              [KEEPER_ON_FAILURE] = KEEPER_ENDED,
                          }},
-    [KEEPER_ABORTING] = {"aborting",
-                         true,
+    [KEEPER_ABORTING] = {true,
                          {
                              [KEEPER_ON_STOP] = KEEPER_STOPPING,
                              [KEEPER_ON_END] = KEEPER_WAITING,
                              [KEEPER_ON_FAILURE] = KEEPER_WAITING,
                          }},
-    [KEEPER_WAITING] = {"waiting",
-                        false,
+    [KEEPER_WAITING] = {false,
                         {
                             [KEEPER_ON_STOP] = KEEPER_ENDED,
                             [KEEPER_ON_HAND_OVER] = KEEPER_STARTING,
@@ -58,13 +51,8 @@ static const struct {
                             [KEEPER_ON_END] = NEVER,
                             [KEEPER_ON_FAILURE] = NEVER,
                         }},
-    [KEEPER_ENDED] = {"ended", false, {[KEEPER_ON_END] = NEVER, [KEEPER_ON_FAILURE] = NEVER}},
+    [KEEPER_ENDED] = {false, {[KEEPER_ON_END] = NEVER, [KEEPER_ON_FAILURE] = NEVER}},
 };
-
-const char *keeper_state_name(enum keeper_state state)
-{
-    return states[state].name;
-}
 
 bool keeper_state_has_child(enum keeper_state state)
 {

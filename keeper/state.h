@@ -42,8 +42,6 @@ enum keeper_event {
     KEEPER_N_EVENTS,
 };
 
-const char *keeper_state_name(enum keeper_state state);
-
 /* Return: the next state; KEEPER_SAME: the event changes nothing. */
 enum keeper_state keeper_state_next(enum keeper_state state, enum keeper_event event);
 bool keeper_state_has_child(enum keeper_state state);

@@ -22,7 +22,6 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 #define METRIC_VALUE_MAX   256 /* bytes of a label's value: two names of objects, as "ns/name" */
 #define METRIC_SERIES_MAX                                                                          \
     1000 /* of a metric; more would make a scrape slow for the monitoring system */
-#define METRICS_TEXT_MAX    (4u << 20)
 #define METRIC_DROPPED_NAME "secretfs_metrics_dropped_total"
 
 struct metric_definition {

@@ -69,7 +69,7 @@ static bool is_held(enum reader_state reader)
     return reader == READER_HELD || reader == READER_STALE || reader == READER_FAILING;
 }
 
-enum condition_reason condition_judge(const struct condition_volume *volume)
+static enum condition_reason judge(const struct condition_volume *volume)
 {
     if (is_held(volume->reader))
         return CONDITION_HELD;
@@ -143,7 +143,7 @@ static void add_sentence(struct condition *c, const struct condition_volume *vol
 void condition_add(struct condition *condition, const struct condition_volume *volume)
 {
     struct condition *c = condition;
-    enum condition_reason reason = condition_judge(volume);
+    enum condition_reason reason = judge(volume);
     bool is_earlier = volume->gap == CONDITION_GAP_EARLIER;
     bool is_brief =
         reason == CONDITION_UNKNOWN ? volume->gap == CONDITION_GAP_BEHIND : volume->old[0] == '\0';

@@ -48,8 +48,6 @@ struct condition_volume {
     bool has_held_files; /* a process has older content open or mapped */
 };
 
-enum condition_reason condition_judge(const struct condition_volume *volume);
-
 /* What a pod's condition should be. */
 struct condition {
     bool has_volumes;

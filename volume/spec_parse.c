@@ -133,7 +133,7 @@ int volume_revoked_parse(struct volume_spec *spec, const char *text, struct erro
     return 0;
 }
 
-int volume_report_parse(struct volume_spec *spec, const char *text, struct error *e)
+static int parse_report(struct volume_spec *spec, const char *text, struct error *e)
 {
     if (!spec->is_of_pod)
         return error_set(e, -EINVAL, "only in a volume of a pod");
@@ -989,7 +989,7 @@ static int read_own(const cJSON *json, const struct field *field, struct volume_
     if (r == 0)
         r = parse_word(json, field, "onRevoked", volume_revoked_parse, spec, e);
     if (r == 0)
-        r = parse_word(json, field, "report", volume_report_parse, spec, e);
+        r = parse_word(json, field, "report", parse_report, spec, e);
     if (r == 0)
         r = read_on_update(json, field, spec, e);
     return r;

@@ -64,5 +64,4 @@ int volume_check_parse(struct volume_spec *spec, const char *text, struct error 
 int volume_updates_parse(struct volume_spec *spec, const char *text, struct error *e);
 
 /* "keep" or "remove". Return: 0; -EINVAL with @e. */
-int volume_report_parse(struct volume_spec *spec, const char *text, struct error *e);
 int volume_revoked_parse(struct volume_spec *spec, const char *text, struct error *e);

@@ -45,7 +45,7 @@ void tls_pair_check(const struct object *object, struct tls_pair *ret_pair)
     ERR_clear_error();
 }
 
-bool tls_pair_is_expired(const struct tls_pair *pair, struct timespec now)
+static bool is_expired(const struct tls_pair *pair, struct timespec now)
 {
     return pair->not_after.tv_sec != 0 && now.tv_sec > pair->not_after.tv_sec;
 }
@@ -56,7 +56,7 @@ bool tls_pair_problem(const struct tls_pair *pair, struct timespec now, struct e
 
     if (pair->fault.text[0] != '\0')
         *e = pair->fault;
-    else if (tls_pair_is_expired(pair, now))
+    else if (is_expired(pair, now))
         error_set(e, -EINVAL, "its certificate expired on %s",
                   clock_rfc3339(pair->not_after, text));
     else

@@ -19,7 +19,5 @@ static inline bool tls_is_pair(const struct object *object)
 
 void tls_pair_check(const struct object *object, struct tls_pair *ret_pair);
 
-bool tls_pair_is_expired(const struct tls_pair *pair, struct timespec now);
-
 /* Return: whether the pair does not match or is expired, then with the reason in @e. */
 bool tls_pair_problem(const struct tls_pair *pair, struct timespec now, struct error *e);

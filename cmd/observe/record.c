@@ -23,14 +23,16 @@ static const char *const change_lists[] = {
     [SNAPSHOT_REMOVED] = "removed",
 };
 
-const char *record_event_text(uint32_t mask, const char *name, char buf[static RECORD_EVENT_SIZE])
+/* Text of an inotify event: "CREATE name", "DELETE name/" for a directory. */
+#define EVENT_SIZE 320
+static const char *event_text(uint32_t mask, const char *name, char buf[static EVENT_SIZE])
 {
     const char *kind = "OTHER";
 
     for (size_t i = 0; i < ELEMENTS_OF(kinds); i++)
         if ((mask & kinds[i].bit) != 0)
             kind = kinds[i].name;
-    snprintf(buf, RECORD_EVENT_SIZE, "%s%s%.256s%s", kind, name[0] != '\0' ? " " : "", name,
+    snprintf(buf, EVENT_SIZE, "%s%s%.256s%s", kind, name[0] != '\0' ? " " : "", name,
              (mask & IN_ISDIR) != 0 && name[0] != '\0' ? "/" : "");
     return buf;
 }
@@ -62,7 +64,7 @@ static int begin(struct record *record)
 
 int record_add_event(struct record *record, uint32_t mask, const char *name)
 {
-    char text[RECORD_EVENT_SIZE];
+    char text[EVENT_SIZE];
     cJSON *list;
 
     if (begin(record) < 0)
@@ -72,7 +74,7 @@ int record_add_event(struct record *record, uint32_t mask, const char *name)
         record->n_dropped++;
         return 0;
     }
-    return add_to_list(record->json, "events", record_event_text(mask, name, text));
+    return add_to_list(record->json, "events", event_text(mask, name, text));
 }
 
 static int add_change(void *userdata, enum snapshot_change change, const char *path)

@@ -23,10 +23,6 @@ struct record {
     double n_dropped;
 };
 
-/* Text of an inotify event: "CREATE name", "DELETE name/" for a directory. */
-#define RECORD_EVENT_SIZE 320
-const char *record_event_text(uint32_t mask, const char *name, char buf[static RECORD_EVENT_SIZE]);
-
 /* Return: 0; -ENOMEM. As all functions below. */
 int record_add_event(struct record *record, uint32_t mask, const char *name);
 

@@ -499,8 +499,7 @@ static int watch_files(struct credentials *c, sd_event *event)
     return r < 0 ? r : 0;
 }
 
-static int prepare(struct credentials *c, sd_event *event, const struct exec_plugin_limits *limits,
-                   struct error *e)
+static int prepare(struct credentials *c, sd_event *event, struct error *e)
 {
     int r = watch_files(c, event);
 
@@ -511,7 +510,7 @@ static int prepare(struct credentials *c, sd_event *event, const struct exec_plu
         return error_set_errno(e, r, "cannot prepare the credentials");
     if (c->config->exec == NULL)
         return 0;
-    return exec_plugin_new(event, c->config, limits, on_plugin_done, c, &c->runner, e);
+    return exec_plugin_new(event, c->config, &EXEC_PLUGIN_LIMITS, on_plugin_done, c, &c->runner, e);
 }
 
 static int read_first(struct credentials *c, struct error *e)
@@ -531,10 +530,9 @@ static int read_first(struct credentials *c, struct error *e)
     return 0;
 }
 
-int credentials_new_limited(sd_event *event, const struct api_config *config,
-                            const struct exec_plugin_limits *limits,
-                            credentials_changed_fn *changed, void *userdata,
-                            struct credentials **ret_credentials, struct error *e)
+int credentials_new(sd_event *event, const struct api_config *config,
+                    credentials_changed_fn *changed, void *userdata,
+                    struct credentials **ret_credentials, struct error *e)
 {
     _cleanup_(credentials_freep) struct credentials *c = calloc(1, sizeof(*c));
     int r;
@@ -542,21 +540,13 @@ int credentials_new_limited(sd_event *event, const struct api_config *config,
     if (c == NULL)
         return error_set_errno(e, -ENOMEM, "cannot prepare the credentials");
     *c = (struct credentials){.config = config, .changed = changed, .userdata = userdata};
-    r = prepare(c, event, limits, e);
+    r = prepare(c, event, e);
     if (r >= 0)
         r = read_first(c, e);
     if (r < 0)
         return r;
     *ret_credentials = TAKE(c);
     return 0;
-}
-
-int credentials_new(sd_event *event, const struct api_config *config,
-                    credentials_changed_fn *changed, void *userdata,
-                    struct credentials **ret_credentials, struct error *e)
-{
-    return credentials_new_limited(event, config, &EXEC_PLUGIN_LIMITS, changed, userdata,
-                                   ret_credentials, e);
 }
 
 struct credentials *credentials_free(struct credentials *credentials)

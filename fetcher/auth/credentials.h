@@ -39,12 +39,6 @@ int credentials_new(sd_event *event, const struct api_config *config,
                     credentials_changed_fn *changed, void *userdata,
                     struct credentials **ret_credentials, struct error *e);
 
-/* As above with limits for the plug-in other than EXEC_PLUGIN_LIMITS. */
-int credentials_new_limited(sd_event *event, const struct api_config *config,
-                            const struct exec_plugin_limits *limits,
-                            credentials_changed_fn *changed, void *userdata,
-                            struct credentials **ret_credentials, struct error *e);
-
 /* Return: NULL; NULL is fine. */
 struct credentials *credentials_free(struct credentials *credentials);
 DEFINE_CLEANUP(struct credentials *, credentials_free)

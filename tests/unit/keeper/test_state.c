@@ -7,12 +7,6 @@
 
 #include "keeper/state.h"
 
-static void test_every_state_has_a_name(void **state)
-{
-    for (int s = KEEPER_SAME + 1; s < KEEPER_N_STATES; s++)
-        assert_non_null(keeper_state_name((enum keeper_state)s));
-}
-
 static void test_a_life(void **state)
 {
     static const struct {
@@ -76,7 +70,6 @@ static void test_delays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_state_has_a_name),
         cmocka_unit_test(test_a_life),
         cmocka_unit_test(test_a_stop_leads_to_the_end),
         cmocka_unit_test(test_success_ends_the_keeper),

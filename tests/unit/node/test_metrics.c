@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "fetcher/http/client.h"
+#include "monitor/http_server.h"
 #include "node/metrics.h"
 
 #include "tests/unit/failmalloc.h"
@@ -52,7 +53,7 @@ static void collect(void *userdata, struct node_metrics *metrics)
 
 static void set_up(struct fixture *f)
 {
-    *f = (struct fixture){.source = {.ops = &source_ops}, .text = BUF_INIT(METRICS_TEXT_MAX)};
+    *f = (struct fixture){.source = {.ops = &source_ops}, .text = BUF_INIT(HTTP_SERVER_BODY_MAX)};
     assert_int_equal(node_metrics_new(collect, f, &f->metrics), 0);
 }
 
@@ -182,7 +183,7 @@ static int try_rendering(void *userdata)
 {
     _cleanup_(node_metrics_freep) struct node_metrics *metrics = NULL;
     struct fixture f = {.source = {.ops = &source_ops}, .n_sources = 1};
-    struct buf text = BUF_INIT(METRICS_TEXT_MAX);
+    struct buf text = BUF_INIT(HTTP_SERVER_BODY_MAX);
     int r = node_metrics_new(collect, &f, &metrics);
 
     if (r < 0)
@@ -215,7 +216,7 @@ static void collect_consumers(void *userdata, struct node_metrics *metrics)
 static void test_consumers_by_namespace(void **state)
 {
     bool has_old = true;
-    struct fixture f = {.text = BUF_INIT(METRICS_TEXT_MAX)};
+    struct fixture f = {.text = BUF_INIT(HTTP_SERVER_BODY_MAX)};
 
     assert_int_equal(node_metrics_new(collect_consumers, &has_old, &f.metrics), 0);
     assert_line(&f, "secretfs_consumers{namespace=\"prod\",state=\"old\"} 1\n");

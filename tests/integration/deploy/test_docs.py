@@ -33,6 +33,15 @@ OF_OTHERS = (
     'secret "NAME" not found',
 )
 
+INTERNALS = sorted((TOP / "docs" / "internals").glob("*.md"))
+CALLED = {
+    name
+    for room in [*ROOMS, "tests/lib"]
+    for path in (TOP / room).glob("*.[chp]*")
+    for name in re.findall(r"\b(\w+)\(", path.read_text())
+}
+FUNCTIONS_OF_OTHERS = {"fuse_do_ioctl"}  # the kernel's
+
 
 def said_by_the_program() -> str:
     """All string literals of the sources, those that stand one after another joined."""
@@ -124,6 +133,13 @@ def test_files_that_are_named_are_there(path: Path) -> None:
     pattern = rf"`((?:{folders})/[\w.*\[\]/@-]+)`"
     for name in re.findall(pattern, path.read_text()):
         assert list(TOP.glob(name)), name
+
+
+@pytest.mark.parametrize("path", INTERNALS, ids=lambda path: path.name)
+def test_functions_that_are_named_are_there(path: Path) -> None:
+    """Each `name()` is a function or a macro of the tree, or one of others that the tree calls."""
+    named = set(re.findall(r"`(\w+)\(\)`", path.read_text()))
+    assert named <= CALLED | FUNCTIONS_OF_OTHERS, named - CALLED - FUNCTIONS_OF_OTHERS
 
 
 def test_threat_model_names_its_tests() -> None:

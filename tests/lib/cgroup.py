@@ -41,12 +41,6 @@ class Cgroup:
             if (self.path / name).exists():
                 (self.path / name).write_text(str(n_bytes))
 
-    def used_memory(self) -> int:
-        for name in ("memory.current", "memory.usage_in_bytes"):
-            if (self.path / name).exists():
-                return int((self.path / name).read_text())
-        raise AssertionError(f"no usage of memory in {self.path}")
-
     def kills_together(self) -> bool:
         """Whether the end of one process for want of memory can end all of them (cgroup v2)."""
         group = self.path / "memory.oom.group"

@@ -59,10 +59,6 @@ class Authenticator:
         with self._lock:
             return self._tokens.pop(token)
 
-    def remove_tokens_of(self, user: str) -> None:
-        with self._lock:
-            self._tokens = {t: u for t, u in self._tokens.items() if u.name != user}
-
     def user_of_token(self, authorization: str) -> User | None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":

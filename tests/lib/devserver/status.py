@@ -81,10 +81,6 @@ def not_found(resource: str, name: str) -> ApiError:
     return ApiError(404, "NotFound", f'{resource} "{name}" not found', _details(resource, name))
 
 
-def no_such_path() -> ApiError:
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
-
-
 def method_not_allowed(method: str) -> ApiError:
     message = f"the server does not allow this method on the requested resource: {method}"
     return ApiError(405, "MethodNotAllowed", message)

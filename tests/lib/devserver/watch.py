@@ -97,7 +97,6 @@ class Watch:
         self._allowance = 0
         self._queue: deque[tuple[bool, bytes | End]] = deque()
         self._tables = itertools.count()
-        self._sent_events = 0
         self._over = False
 
     @property
@@ -112,10 +111,6 @@ class Watch:
     @property
     def user(self) -> str | None:
         return self.request.user
-
-    @property
-    def sent_events(self) -> int:
-        return self._sent_events
 
     # ---- for tests
 
@@ -226,7 +221,6 @@ class Watch:
                 if number and shape.gap_seconds:
                     time.sleep(shape.gap_seconds)
                 connection.send_chunk(chunk)
-        self._sent_events += len(events)
         last = batch[-1] if batch else None
         return last if isinstance(last, End) else None
 

@@ -94,12 +94,6 @@ class Cluster:
     def server(self) -> str:
         return f"https://{HOST}:{self.port}"
 
-    def log_tails(self) -> str:
-        logs = sorted(self.directory.glob("*.log"))
-        return "\n".join(
-            f"==> {log} <==\n{log.read_bytes()[-3000:].decode(errors='replace')}" for log in logs
-        )
-
     # ---- starting and ending
 
     def start(self) -> None:

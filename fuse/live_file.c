@@ -253,6 +253,8 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
     live = n->file.live;
     if (live != NULL && live->is_switching && opener->may_wait)
         return -EAGAIN;
+    if (live != NULL && live->presence == LIVE_NEW)
+        return -ENOENT; /* its update was not committed */
     like = (struct open_file){.node = id,
                               .version = live != NULL ? live->version : 0,
                               .unique = opener->unique,
@@ -520,6 +522,17 @@ bool live_file_is_settled(struct tree *tree, uint64_t id)
 }
 
 /* ---- what a volume shows */
+
+void live_file_give_up_new(struct tree *tree, uint64_t id)
+{
+    struct node *top, *n;
+
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    top = node_by_id(tree_nodes(tree), id);
+    for (n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE && n->file.live != NULL && n->file.live->presence == LIVE_NEW)
+            n->file.live->is_switching = false;
+}
 
 bool live_file_is_shown(struct tree *tree, uint64_t id)
 {

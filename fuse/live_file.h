@@ -26,7 +26,8 @@ struct live_opener {
 /*
  * Open a file.
  * Return: 0, *ret_open is the tree's until live_file_close(); -EAGAIN during a switch, try again at
- * its end; -ESTALE, -EISDIR, -EINVAL; -ENOMEM; -ENFILE.
+ * its end; -ENOENT: it was made for an update that has failed; -ESTALE, -EISDIR, -EINVAL; -ENOMEM;
+ * -ENFILE.
  */
 int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *opener,
                    struct live_open **ret_open);
@@ -103,6 +104,11 @@ bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat);
  * is about to become old. */
 bool live_file_is_settled(struct tree *tree, uint64_t id);
 
+/*
+ * The files below a directory that were made for an update are in no switch, as there is none:
+ * those who open them wait no longer, and find that there is no such file.
+ */
+void live_file_give_up_new(struct tree *tree, uint64_t id);
 /* Whether a file belongs to what its volume shows: see enum live_presence. */
 bool live_file_is_shown(struct tree *tree, uint64_t id);
 /*

@@ -51,6 +51,7 @@ struct live_switch {
     uint64_t *removed; /* node ids of the files below the roots that the payload lacks */
     size_t n_removed;
     bool is_partial;
+    bool holds_opens;
 };
 
 /* ---- preparing a switch */
@@ -105,6 +106,8 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
 {
     const struct entry entry = make_entry(n, file, root);
     bool is_same = has_bytes_of(n, file);
+    /* it was made for an update that failed: its watchers got CREATE and could not open it */
+    bool was_given_up = n->file.live->presence == LIVE_NEW && !n->file.live->is_switching;
 
     n->file.live->is_unwanted = false;
     if (n->file.n_cached_opens > 0 && !is_same) {
@@ -115,14 +118,17 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
         return -ENOMEM;
     assert(s->n_changes <= s->n_entries && s->n_entries < s->capacity);
     s->entries[s->n_entries++] = entry;
+    s->holds_opens |= n->file.live->is_switching; /* a new file */
     object_ref(file->object);
-    if (is_same && n->mode == entry.mode && n->uid == entry.uid && n->gid == entry.gid)
+    if (is_same && !was_given_up && n->mode == entry.mode && n->uid == entry.uid &&
+        n->gid == entry.gid)
         return 0;
     /* those that change come first */
     s->entries[s->n_entries - 1] = s->entries[s->n_changes];
     s->entries[s->n_changes] = entry;
     s->changes[s->n_changes++] = *change;
     n->file.live->is_switching = true;
+    s->holds_opens = true;
     return 0;
 }
 
@@ -216,7 +222,7 @@ static void end_switch(struct tree *t, struct live_switch *s)
 {
     struct node *n;
 
-    for (size_t i = 0; i < s->n_changes; i++)
+    for (size_t i = 0; i < s->n_entries; i++)
         if ((n = node_file_by_id(tree_nodes(t), s->entries[i].id)) != NULL)
             n->file.live->is_switching = false;
 }
@@ -245,6 +251,11 @@ const struct live_change *live_switch_changes(const struct live_switch *live_swi
 {
     *ret_n = live_switch->n_changes;
     return live_switch->changes;
+}
+
+bool live_switch_holds_opens(const struct live_switch *live_switch)
+{
+    return live_switch->holds_opens;
 }
 
 bool live_switch_is_partial(const struct live_switch *live_switch)

@@ -31,8 +31,9 @@ const char *live_root_path_below(const struct live_root *root, const char *path)
 /*
  * Prepare the content of @payload for all live files of @roots that have a path in it. The files
  * that change, be it in mode or owner alone, are switching from now on: they are not opened, and
- * their attributes not kept. Files that are still open through the kernel's pages are left out, as
- * their readers would see two versions. Return: 0, *ret_switch is the caller's; -ENOMEM.
+ * their attributes not kept; new files are so since they were made (stage.c). Files that are still
+ * open through the kernel's pages are left out, as their readers would see two versions. Return: 0,
+ * *ret_switch is the caller's; -ENOMEM.
  */
 int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_roots,
                     const struct payload *payload, struct live_switch **ret_switch);
@@ -50,6 +51,8 @@ struct live_change {
 
 /* Return: the changes, borrowed from the switch. */
 const struct live_change *live_switch_changes(const struct live_switch *live_switch, size_t *ret_n);
+/* Whether there are files that wait for its end to be opened: those that change, and new ones. */
+bool live_switch_holds_opens(const struct live_switch *live_switch);
 /* Whether files were left out: another switch has to follow later. */
 bool live_switch_is_partial(const struct live_switch *live_switch);
 

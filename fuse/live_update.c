@@ -2,7 +2,7 @@
 /*
  * The steps, around the rename of ..data:
  *
- *  1. new names are made in directories, with their content: CREATE
+ *  1. new names are made in directories, with their content: CREATE; opens of them wait
  *  2. the switch is prepared, and the kernel drops the attributes of the files that will change
  *  3. open files drain (live_switch.c); the publisher works on other volumes meanwhile
  *  4. the rename commits the switch
@@ -13,6 +13,11 @@
  *  8. names of removed keys are removed: DELETE
  *
  * Where a removed key is mounted alone, its file keeps the last content.
+ *
+ * A reader that has seen an update finds nothing older afterwards, whichever of a volume's paths
+ * and mounts it reads. So a new file is not opened before the commit either: with it a reader would
+ * be ahead of the files that change. If the update fails, such opens fail with ENOENT, and the file
+ * is announced by MODIFY when a later update shows it.
  *
  * A process may end after each of these. The state says of each live file whether its name belongs
  * to what the volume shows, and whether step 6 is due (struct node_live): the next process first
@@ -52,15 +57,18 @@ void live_update_init(struct live_update *update, struct session *session, struc
         (struct live_update){.session = session, .tree = tree, .payload = payload_ref(payload)};
 }
 
+static void end_switch(struct live_update *u)
+{
+    bool holds_opens = u->live_switch != NULL && live_switch_holds_opens(u->live_switch);
+
+    u->live_switch = live_switch_free(u->live_switch);
+    if (holds_opens)
+        session_notify(u->session, NULL, 0); /* answers them */
+}
+
 void live_update_deinit(struct live_update *update)
 {
-    size_t n_changes = 0;
-
-    if (update->live_switch != NULL)
-        live_switch_changes(update->live_switch, &n_changes);
-    update->live_switch = live_switch_free(update->live_switch);
-    if (n_changes > 0)
-        session_notify(update->session, NULL, 0); /* answers waiting opens */
+    end_switch(update);
     for (size_t i = 0; i < update->n_parts; i++)
         part_deinit(&update->parts[i]);
     free(update->parts);
@@ -229,6 +237,14 @@ static void drop_attributes(struct live_update *u)
     free(all);
 }
 
+/* There is no switch that they could be part of. */
+static void give_up_new(struct live_update *u)
+{
+    for (size_t i = 0; i < u->n_parts; i++)
+        live_file_give_up_new(u->tree, u->parts[i].root.id);
+    session_notify(u->session, NULL, 0); /* answers opens */
+}
+
 int live_update_begin(struct live_update *update, int root_fd)
 {
     size_t n_parts = update->n_parts; /* without those that return */
@@ -247,6 +263,8 @@ int live_update_begin(struct live_update *update, int root_fd)
         r = prepare_switch(update);
     if (r == 0)
         drop_attributes(update);
+    else
+        give_up_new(update);
     return r;
 }
 
@@ -351,16 +369,14 @@ static void raise_modify(const struct live_update *u, int root_fd, const struct 
 }
 
 /* Opens wait until the kernel has dropped the old content: see live_switch.c. */
-static void end_switch(struct live_update *u, int root_fd)
+static void announce(struct live_update *u, int root_fd)
 {
     size_t n;
     const struct live_change *changes = live_switch_changes(u->live_switch, &n);
 
     for (size_t i = 0; i < n; i++)
         raise_modify(u, root_fd, &changes[i]);
-    u->live_switch = live_switch_free(u->live_switch);
-    if (n > 0)
-        session_notify(u->session, NULL, 0); /* answers waiting opens */
+    end_switch(u);
 }
 
 void live_update_end(struct live_update *update, int root_fd)
@@ -368,7 +384,7 @@ void live_update_end(struct live_update *update, int root_fd)
     assert(update->live_switch != NULL);
     for (size_t i = 0; i < update->n_parts; i++)
         link_again(update, root_fd, &update->parts[i]);
-    end_switch(update, root_fd);
+    announce(update, root_fd);
     for (size_t i = 0; i < update->n_parts; i++) {
         const struct live_part *part = &update->parts[i];
         _cleanup_(fd_closep) int dir_fd = -1;

@@ -35,7 +35,7 @@ struct node_version {
 /* Whether a name of a live file belongs to what its volume shows; see live_update.c. */
 enum live_presence {
     LIVE_SHOWN,
-    LIVE_NEW,     /* it was made for an update that is not committed */
+    LIVE_NEW,     /* it was made for an update that is not committed, and not opened */
     LIVE_REMOVED, /* the last update has no such file, and its name is about to be removed */
 };
 
@@ -48,7 +48,7 @@ struct node_live {
     unsigned n_unread;      /* of these, not yet read to their end */
     unsigned n_older_opens; /* open files of older versions */
     mono_us opened_at;      /* the newest open file */
-    bool is_switching;      /* its next content is prepared */
+    bool is_switching;      /* its next content is prepared, the first one of a new file */
     bool has_old_pages;     /* the kernel may: it was not opened since its content changed */
     bool is_unannounced;    /* it has changed, and its watchers have not got MODIFY yet */
     bool is_unwanted;       /* live_switch.c's, while it looks for files that a payload lacks */

@@ -127,6 +127,7 @@ static int add_live_file(const struct stage *stage, struct node_table *t, struct
         return -ENOMEM;
     }
     n->file.live->presence = stage->node.is_committed ? LIVE_SHOWN : LIVE_NEW;
+    n->file.live->is_switching = !stage->node.is_committed;
     *ret_node = n;
     return 0;
 }

@@ -19,7 +19,7 @@ from lib.volume import unmount
 from lib.waiting import until
 
 ROUNDS = 60
-UNLINKAT = 263 if platform.machine() == "x86_64" else 35
+MKNODAT, UNLINKAT = (259, 263) if platform.machine() == "x86_64" else (33, 35)
 
 
 @pytest.fixture
@@ -97,3 +97,31 @@ def test_file_mounted_as_its_generation_is_removed(
         wait_text(file, "root-3")
     finally:
         unmount(file)
+
+
+def is_waiting_or_over(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it waits for an answer of the file system."""
+    where = Path(f"/proc/{process.pid}/wchan").read_text()
+    return process.poll() is not None or "request_wait" in where or "fuse" in where
+
+
+def test_file_of_a_new_key_is_not_ahead_of_the_others(
+    node: Node, api: Api, sub_path: SubPaths
+) -> None:
+    """A directory that is mounted alone gets its new names before the switch. Who reads one finds
+    nothing older afterwards, in the directory or elsewhere."""
+    attributes = {"secretName": "app", "items": ITEMS, "optional": "true"}
+    put(api, user="root-1", host="db-1")
+    volume = publish(node, api, attributes=attributes)
+    file, directory = sub_path(volume, "user"), sub_path(volume, "deep")
+    wait_alone(node, volume, 2)
+    wait_text(file, "root-1")
+    publisher = max(threads_named(node.pid, "publisher"))  # the live file system is made later
+    paths = [directory / "password", directory / "er/host", file, volume.target / "user"]
+    with traced(node.pid, publisher) as thread:
+        put(api, user="root-2", host="db-2", password="dummy-2")
+        while not (directory / "password").exists():
+            thread.run_until_after(MKNODAT)
+        reader = subprocess.Popen(["cat", *paths], stdout=subprocess.PIPE)
+        until(lambda: is_waiting_or_over(reader), "the reader to wait")
+    assert reader.communicate()[0] == b"dummy-2db-2root-2root-2"

@@ -21,7 +21,7 @@
 
 /* ---- the stand-ins */
 
-static bool waits(uint64_t id)
+static int try_open(uint64_t id)
 {
     struct live_open *open = NULL;
     int r = live_file_open(kernel.tree, id, &(struct live_opener){.thread = 0, .may_wait = true},
@@ -29,6 +29,13 @@ static bool waits(uint64_t id)
 
     if (r == 0)
         live_file_close(kernel.tree, open);
+    return r;
+}
+
+static bool waits(uint64_t id)
+{
+    int r = try_open(id);
+
     assert_true(r == 0 || r == -EAGAIN);
     return r == -EAGAIN;
 }
@@ -179,6 +186,7 @@ static void order_of_steps(void **state)
     assert_string_equal(kernel.calls, " open:L mkdir:L/d mknod:L/d/n mkdir:L/e mknod:L/e/f forget: "
                                       "forget:");
     assert_true(has_content(find("L/d/n"), "5"));
+    assert_true(waits(find("L/d/n")) && waits(find("L/e/f")));
     assert_true(live_file_is_live(kernel.tree, find("L/e/f")));
     assert_true(has_content(a, "1"));
     assert_true(exists("L/gone"));
@@ -189,7 +197,7 @@ static void order_of_steps(void **state)
     assert_string_equal(kernel.calls,
                         " commit: modify:L/a modify:L/d/c resume: open:L rmdir:L/d unlink:L/gone "
                         "rmdir:L/e");
-    assert_false(waits(a));
+    assert_false(waits(a) || waits(find("L/d/n")) || waits(find("L/e/f")));
     assert_int_equal(find("L/a"), a);
     assert_true(has_content(a, "new"));
     assert_true(has_content(find("L/d/c"), "newer"));
@@ -387,6 +395,65 @@ static void file_that_was_forgotten_is_another_one(void **state)
     assert_int_not_equal(find("L/b"), id);
 }
 
+/* ---- new files: a reader of one finds nothing older elsewhere */
+
+static void new_file_alone_is_opened_after_the_commit(void **state)
+{
+    struct live_update update;
+
+    make_directory("a=1");
+    init_directory(&update, "a=1 n=2");
+    begin(&update);
+    assert_true(waits(find("L/n")));
+    assert_false(live_file_is_settled(kernel.tree, find("L/n")));
+    assert_false(waits(find("L/a"))); /* it stays as it is */
+    live_switch_commit(update.live_switch);
+    assert_true(waits(find("L/n")));
+    kernel.calls[0] = '\0';
+    end(&update);
+    assert_string_equal(kernel.calls, " commit: resume: open:L");
+    assert_false(waits(find("L/n")));
+    assert_true(live_file_is_settled(kernel.tree, find("L/n")));
+}
+
+/* Its watchers have got CREATE and could not open it: they get MODIFY when they can. */
+static void new_file_of_an_update_that_is_not_committed(void **state)
+{
+    struct live_update update;
+
+    make_directory("a=1");
+    init_directory(&update, "a=1 n=2");
+    begin(&update);
+    kernel.calls[0] = '\0';
+    live_update_deinit(&update);
+    assert_string_equal(kernel.calls, " resume:");
+    assert_int_equal(try_open(find("L/n")), -ENOENT);
+    kernel.calls[0] = '\0';
+    update_directory("a=1 n=2");
+    assert_string_equal(kernel.calls, " open:L forget: commit: modify:L/n resume: open:L");
+    assert_false(waits(find("L/n")));
+    kernel.calls[0] = '\0';
+    update_directory("a=1 n=2");
+    assert_string_equal(kernel.calls, " open:L commit: open:L");
+}
+
+/* The same without a switch. */
+static void new_file_of_an_update_that_does_not_begin(void **state)
+{
+    struct live_update update;
+
+    make_directory("a=1");
+    init_directory(&update, "a=new m=2 n=3");
+    kernel.countdown = 3;
+    assert_int_equal(live_update_begin(&update, ROOT_FD), -EIO);
+    assert_string_equal(kernel.calls, " open:L mknod:L/m mknod:L/n resume:");
+    assert_int_equal(try_open(find("L/m")), -ENOENT);
+    live_update_deinit(&update);
+    assert_false(waits(find("L/a")));
+    update_directory("a=new");
+    assert_false(exists("L/m"));
+}
+
 /* ---- a switch that waits, is left, or is not whole */
 
 static void open_files_are_waited_for(void **state)
@@ -476,6 +543,8 @@ static bool try_update(void **state, unsigned n)
     assert_true(has_content(find("L/a"), r == 0 ? "new" : "1"));
     assert_true(has_content(find("L/d/c"), r == 0 ? "new" : "3"));
     assert_true(live_file_is_settled(kernel.tree, find("L/a")));
+    if (exists("L/n/m"))
+        assert_int_equal(try_open(find("L/n/m")), r == 0 ? 0 : -ENOENT);
     update_directory("a=new b=2 d/c=new n/m=6");
     assert_true(has_content(find("L/a"), "new"));
     assert_true(has_content(find("L/d/c"), "new"));
@@ -565,6 +634,9 @@ int main(void)
         TEST(file_in_use_returns),
         TEST(file_returns_unchanged),
         TEST(file_that_was_forgotten_is_another_one),
+        TEST(new_file_alone_is_opened_after_the_commit),
+        TEST(new_file_of_an_update_that_is_not_committed),
+        TEST(new_file_of_an_update_that_does_not_begin),
         TEST(open_files_are_waited_for),
         TEST(update_that_is_not_committed),
         TEST(update_that_leaves_files_out),

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "base/nearest.h"
+#include "base/words.h"
 
 /* @argument: begins with "--" if the option is a long one */
 static int unknown_option(const char *argument, const struct option *long_options, struct error *e)
@@ -15,10 +15,8 @@ static int unknown_option(const char *argument, const struct option *long_option
     nearest = (struct nearest)NEAREST_INIT(argument + 2, strcspn(argument + 2, "="));
     for (const struct option *known = long_options; known->name != NULL; known++)
         nearest_offer(&nearest, known->name, strlen(known->name));
-    if (nearest.found_len > 0)
-        return error_set(e, -EINVAL, "unknown option %s; did you mean --%s?", argument,
-                         nearest.found);
-    return error_set(e, -EINVAL, "unknown option %s", argument);
+    error_set(e, -EINVAL, "unknown option %s", argument);
+    return words_hint(&nearest, "--", e, -EINVAL);
 }
 
 int arguments_parse(int argc, char *argv[], const char *short_options,

@@ -27,6 +27,7 @@
 #include <systemd/sd-journal.h>
 
 #include "base/clock.h"
+#include "base/words.h"
 
 #define LINE_MAX_BYTES 2048
 
@@ -42,6 +43,14 @@ struct level {
     int priority;      /* syslog(3) */
 };
 
+const char *const log_level_words[] = {[LOG_LEVEL_ERROR] = "error",
+                                       [LOG_LEVEL_WARN] = "warn",
+                                       [LOG_LEVEL_INFO] = "info",
+                                       [LOG_LEVEL_DEBUG] = "debug",
+                                       NULL};
+const char *const log_format_words[] = {
+    [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL};
+
 static const struct level log_levels[] = {
     [LOG_LEVEL_ERROR] = {"error", "ERROR", LOG_ERR},
     [LOG_LEVEL_WARN] = {"warn", "WARN", LOG_WARNING},
@@ -53,12 +62,16 @@ static const struct level trace_level = {"trace", "TRACE", LOG_DEBUG};
 
 unsigned log_trace_mask;
 
-#define TRACE_CATEGORY_MAX 16 /* bytes of the longest name, a separator and NUL included */
-static const char *const trace_categories[] = {
-    [LOG_TRACE_FUSE] = "fuse",           [LOG_TRACE_GRPC] = "grpc",
-    [LOG_TRACE_HTTP] = "http",           [LOG_TRACE_NODE] = "node",
-    [LOG_TRACE_PUBLISHER] = "publisher", [LOG_TRACE_REFLECTOR] = "reflector",
-    [LOG_TRACE_STORE] = "store",         [LOG_TRACE_VOLUME] = "volume",
+const char *const log_trace_words[] = {
+    [LOG_TRACE_FUSE] = "fuse",
+    [LOG_TRACE_GRPC] = "grpc",
+    [LOG_TRACE_HTTP] = "http",
+    [LOG_TRACE_NODE] = "node",
+    [LOG_TRACE_PUBLISHER] = "publisher",
+    [LOG_TRACE_REFLECTOR] = "reflector",
+    [LOG_TRACE_STORE] = "store",
+    [LOG_TRACE_VOLUME] = "volume",
+    NULL,
 };
 
 /* Reserved for the end of a line: dots, quotes, braces, the newline and the NUL. */
@@ -72,22 +85,24 @@ struct line {
     bool is_full; /* something was left out; only line_close() may add to it */
 };
 
-int log_level_parse(const char *name, enum log_level *ret_level)
+int log_level_parse(const char *what, const char *name, enum log_level *ret_level, struct error *e)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(log_levels); i++) {
-        if (streq(name, log_levels[i].name)) {
-            *ret_level = (enum log_level)i;
-            return 0;
-        }
-    }
-    return -EINVAL;
+    int found = words_find(log_level_words, what, name, e);
+
+    if (found < 0)
+        return found;
+    *ret_level = (enum log_level)found;
+    return 0;
 }
 
-int log_format_parse(const char *name, enum log_format *ret_format)
+int log_format_parse(const char *what, const char *name, enum log_format *ret_format,
+                     struct error *e)
 {
-    if (!streq(name, "text") && !streq(name, "json"))
-        return -EINVAL;
-    *ret_format = streq(name, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
+    int found = words_find(log_format_words, what, name, e);
+
+    if (found < 0)
+        return found;
+    *ret_format = (enum log_format)found;
     return 0;
 }
 
@@ -122,28 +137,6 @@ bool log_enabled(enum log_level level)
     return level <= log_state.level;
 }
 
-/* Return: the category; LOG_TRACE_N_CATEGORIES if none has the name of @len bytes. */
-static unsigned trace_category_find(const char *name, size_t len)
-{
-    unsigned i = 0;
-
-    while (i < LOG_TRACE_N_CATEGORIES &&
-           (strlen(trace_categories[i]) != len || strncmp(trace_categories[i], name, len) != 0))
-        i++;
-    return i;
-}
-
-static int unknown_trace_category(const char *name, size_t len, struct error *e)
-{
-    char expected[LOG_TRACE_N_CATEGORIES * TRACE_CATEGORY_MAX] = "";
-
-    for (size_t i = 0, used = 0; i < LOG_TRACE_N_CATEGORIES; i++)
-        used += (size_t)snprintf(expected + used, sizeof(expected) - used, "%s%s",
-                                 i > 0 ? ", " : "", trace_categories[i]);
-    return error_set(e, -EINVAL, "unknown trace category \"%.*s\", expected one of: %s", (int)len,
-                     name, expected);
-}
-
 int log_trace_parse(const char *categories, unsigned *ret_mask, struct error *e)
 {
     const char *name = categories;
@@ -151,10 +144,10 @@ int log_trace_parse(const char *categories, unsigned *ret_mask, struct error *e)
 
     for (;;) {
         size_t len = strcspn(name, ",");
-        unsigned category = trace_category_find(name, len);
+        int category = words_find_part(log_trace_words, "trace category", name, len, e);
 
-        if (category == LOG_TRACE_N_CATEGORIES)
-            return unknown_trace_category(name, len, e);
+        if (category < 0)
+            return category;
         mask |= 1u << category;
         if (name[len] == '\0')
             break;
@@ -402,6 +395,6 @@ void log_trace_write(enum log_trace_category category, const char *message, ...)
 
     assert(category < LOG_TRACE_N_CATEGORIES);
     va_start(args, message);
-    write_line(&trace_level, trace_categories[category], message, args);
+    write_line(&trace_level, log_trace_words[category], message, args);
     va_end(args);
 }

@@ -16,9 +16,13 @@ enum log_target {
     LOG_TARGET_SYSTEM, /* the journal if it runs, else syslog */
 };
 
-/* Return: 0; -EINVAL unless @name is error, warn, info or debug (text or json). */
-int log_level_parse(const char *name, enum log_level *ret_level);
-int log_format_parse(const char *name, enum log_format *ret_format);
+/* The words for them, in the order of the enums. NULL-terminated. */
+extern const char *const log_level_words[], *const log_format_words[];
+
+/* @what: as for words_find(). Return: 0; -EINVAL with @e, unless @name is one of the words. */
+int log_level_parse(const char *what, const char *name, enum log_level *ret_level, struct error *e);
+int log_format_parse(const char *what, const char *name, enum log_format *ret_format,
+                     struct error *e);
 
 /*
  * Return: LOG_TARGET_SYSTEM if standard error is a stream to the journal, as a service manager sets
@@ -70,6 +74,9 @@ enum log_trace_category {
     LOG_TRACE_VOLUME,    /* payloads computed from objects */
     LOG_TRACE_N_CATEGORIES,
 };
+
+/* Their names. NULL-terminated. */
+extern const char *const log_trace_words[];
 
 /*
  * Parse categories as the option --trace takes them: "fuse,http".

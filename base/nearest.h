@@ -2,7 +2,8 @@
 #pragma once
 /*
  * The word that a misspelled one was meant to be: the known word with the fewest bytes to insert,
- * remove or replace, without regard to case (Levenshtein).
+ * remove, replace or swap with their neighbours, without regard to case (Levenshtein's distance,
+ * with transpositions).
  */
 #include <stddef.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #define NEAREST_WORD_MAX_LEN 64
 
 /*
- * The bytes to insert, remove or replace.
+ * The bytes to insert, remove or replace, and pairs to swap.
  * @a_len, @b_len: NEAREST_WORD_MAX_LEN at most
  * Thread: any.
  */

@@ -10,11 +10,13 @@
 #include "cmd/mount/options.h"
 #include "cmd/observe/command.h"
 #include "cmd/rollout/command.h"
+#include "cmd/shared/output.h"
 #include "cmd/status/command.h"
 #include "cmd/stop.h"
 #include "cmd/unmount.h"
 #include "cmd/upgrade.h"
 #include "node/options.h"
+#include "volume/spec_parse.h"
 
 const char *const completion_commands[] = {
     "mount",   "exec",  "node",   "keeper", "unmount", "stop",    "upgrade", "status", "observe",
@@ -22,9 +24,6 @@ const char *const completion_commands[] = {
 };
 
 static const struct option doctor_long_options[] = {{"output", required_argument, NULL, 'o'}, {0}};
-
-static const char *const only_status[] = {"status", NULL};
-static const char *const rollout_verbs[] = {"status", "pause", "resume", "undo", "history", NULL};
 
 /* The arguments of a command that are not options; those after the second are like the second. */
 static const struct subcommand {
@@ -55,45 +54,42 @@ static const struct subcommand {
     {"adopt",
      adopt_long_options,
      NULL,
-     {{.kind = COMPLETION_WORDS, .words = only_status}, {.kind = COMPLETION_NONE}}},
+     {{.kind = COMPLETION_WORDS, .words = adopt_verbs}, {.kind = COMPLETION_NONE}}},
     {"convert", convert_long_options, NULL, {{.kind = COMPLETION_NONE}}},
     {"help", NULL, NULL, {{.kind = COMPLETION_COMMANDS}, {.kind = COMPLETION_NONE}}},
 };
 
 /* ---- values of options */
 
-static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
-static const char *const log_formats[] = {"text", "json", NULL};
-static const char *const formats[] = {"text", "json", NULL};
-static const char *const status_formats[] = {"text", "wide", "json", "yaml", NULL};
-static const char *const rights[] = {"node", "pod", "daemon", NULL};
-static const char *const env_names[] = {"relaxed", "strict", NULL};
 static const char *const on_change[] = {"ignore", "restart", "signal:HUP", NULL};
-static const char *const on_revoked[] = {"keep", "remove", NULL};
-static const char *const tls[] = {"report", "hold", NULL};
-static const char *const updates[] = {"generations", "in-place", NULL};
 
 static const struct value {
     const char *option;
     const char *command; /* NULL: of any command */
     struct completion completion;
 } values[] = {
-    {"output", "status", {.kind = COMPLETION_WORDS, .words = status_formats}},
-    {"output", NULL, {.kind = COMPLETION_WORDS, .words = formats}},
+    {"output", "status", {.kind = COMPLETION_WORDS, .words = status_output_words}},
+    {"output", NULL, {.kind = COMPLETION_WORDS, .words = output_words}},
     {"namespace", "rollout", {.kind = COMPLETION_NAMESPACES}},
     {"namespace", "status", {.kind = COMPLETION_NAMESPACES}},
     {"pod", "status", {.kind = COMPLETION_PODS}},
     {"object", "status", {.kind = COMPLETION_OBJECTS}},
     {"env", "exec", {.kind = COMPLETION_VARIABLE}},
     {"env-from", "exec", {.kind = COMPLETION_STORED}},
-    {"log-level", NULL, {.kind = COMPLETION_WORDS, .words = log_levels}},
-    {"log-format", NULL, {.kind = COMPLETION_WORDS, .words = log_formats}},
-    {"rights", NULL, {.kind = COMPLETION_WORDS, .words = rights}},
-    {"env-names", NULL, {.kind = COMPLETION_WORDS, .words = env_names}},
+    {"log-level", NULL, {.kind = COMPLETION_WORDS, .words = log_level_words}},
+    {"log-format", NULL, {.kind = COMPLETION_WORDS, .words = log_format_words}},
+    {"rights", NULL, {.kind = COMPLETION_WORDS, .words = node_rights_words}},
+    {"env-names", NULL, {.kind = COMPLETION_WORDS, .words = exec_env_names_words}},
     {"on-change", NULL, {.kind = COMPLETION_WORDS, .words = on_change}},
-    {"on-revoked", NULL, {.kind = COMPLETION_WORDS, .words = on_revoked}},
-    {"tls", NULL, {.kind = COMPLETION_WORDS, .words = tls}},
-    {"updates", NULL, {.kind = COMPLETION_WORDS, .words = updates}},
+    {"on-revoked", NULL, {.kind = COMPLETION_WORDS, .words = volume_revoked_words}},
+    {"tls", NULL, {.kind = COMPLETION_WORDS, .words = volume_tls_words}},
+    {"updates", NULL, {.kind = COMPLETION_WORDS, .words = volume_updates_words}},
+    {"type", NULL, {.kind = COMPLETION_WORDS, .words = volume_type_words}},
+    {"trace", NULL, {.kind = COMPLETION_WORDS, .words = log_trace_words}},
+    {"consumers", NULL, {.kind = COMPLETION_WORDS, .words = node_switch_words}},
+    {"report-conditions", NULL, {.kind = COMPLETION_WORDS, .words = node_switch_words}},
+    {"keep-previous", NULL, {.kind = COMPLETION_WORDS, .words = node_switch_words}},
+    {"ui", NULL, {.kind = COMPLETION_WORDS, .words = node_switch_words}},
     {"kubeconfig", NULL, {.kind = COMPLETION_FILES}},
     {"config", NULL, {.kind = COMPLETION_FILES}},
     {"audit", NULL, {.kind = COMPLETION_FILES}},

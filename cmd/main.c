@@ -9,7 +9,7 @@
 
 #include "base/command.h"
 #include "base/error.h"
-#include "base/nearest.h"
+#include "base/words.h"
 #include "cmd/adopt/convert_command.h"
 #include "cmd/adopt/status_command.h"
 #include "cmd/audit/command.h"
@@ -92,11 +92,8 @@ static int unknown_command(const struct invocation *invocation, const char *name
 
     for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
         nearest_offer(&nearest, commands[i].name, strlen(commands[i].name));
-    if (nearest.found_len > 0)
-        error_set(&e, -EINVAL, "unknown command \"%.64s\"; did you mean \"%s\"?", name,
-                  nearest.found);
-    else
-        error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
+    error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
+    words_hint(&nearest, "", &e, -EINVAL);
     return command_failed(&own, EXIT_USAGE, e.text);
 }
 

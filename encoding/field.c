@@ -2,7 +2,7 @@
 #include "encoding/field.h"
 
 #include "base/buf.h"
-#include "base/nearest.h"
+#include "base/words.h"
 
 #define PATH_TEXT_MAX 256 /* longer paths are cut */
 
@@ -67,11 +67,8 @@ static int unknown_member(const struct field *field, const char *name, const cha
 {
     struct nearest nearest = find_nearest(known, name);
 
-    if (nearest.found_len > 0)
-        error_set(e, -EINVAL, "unknown field, expected one of: %s; did you mean \"%.*s\"?", known,
-                  (int)nearest.found_len, nearest.found);
-    else
-        error_set(e, -EINVAL, "unknown field, expected one of: %s", known);
+    error_set(e, -EINVAL, "unknown field, expected one of: %s", known);
+    words_hint(&nearest, "", e, -EINVAL);
     return field_error(&FIELD(field, name), e, -EINVAL);
 }
 

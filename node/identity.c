@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/words.h"
 #include "encoding/json.h"
 #include "fetcher/api/api_source.h"
 #include "fetcher/auth/kubeconfig.h"
@@ -39,23 +40,22 @@ struct identities {
     struct api_server *server; /* of the pods' identities; a reference, or NULL */
 };
 
-static const char *const rights_names[] = {
-    [NODE_RIGHTS_NODE] = "node", [NODE_RIGHTS_POD] = "pod", [NODE_RIGHTS_DAEMON] = "daemon"};
+const char *const node_rights_words[] = {
+    [NODE_RIGHTS_NODE] = "node", [NODE_RIGHTS_POD] = "pod", [NODE_RIGHTS_DAEMON] = "daemon", NULL};
 
-int node_rights_parse(const char *text, enum node_rights *ret_rights)
+int node_rights_parse(const char *text, enum node_rights *ret_rights, struct error *e)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(rights_names); i++) {
-        if (!streq(text, rights_names[i]))
-            continue;
-        *ret_rights = (enum node_rights)i;
-        return 0;
-    }
-    return -EINVAL;
+    int found = words_find(node_rights_words, "rights", text, e);
+
+    if (found < 0)
+        return found;
+    *ret_rights = (enum node_rights)found;
+    return 0;
 }
 
 const char *node_rights_name(enum node_rights rights)
 {
-    return rights_names[rights];
+    return node_rights_words[rights];
 }
 
 /* ---- all of them */

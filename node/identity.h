@@ -16,8 +16,11 @@ enum node_rights {
     NODE_RIGHTS_DAEMON, /* the program's own credentials (K4) */
 };
 
-/* Return: 0; -EINVAL unless @text is node, pod or daemon. */
-int node_rights_parse(const char *text, enum node_rights *ret_rights);
+/* The words for them, in the order of the enum. NULL-terminated. */
+extern const char *const node_rights_words[];
+
+/* Return: 0; -EINVAL with @e unless @text is one of them. */
+int node_rights_parse(const char *text, enum node_rights *ret_rights, struct error *e);
 const char *node_rights_name(enum node_rights rights);
 
 /* Where objects come from. Strings are borrowed. All NULL: the program's own place. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/arguments.h"
+#include "base/words.h"
 #include "base/buf.h"
 #include "base/file_read.h"
 #include "consumers/audit_target.h"
@@ -231,15 +232,16 @@ static int set_metrics_address(struct node_options *o, const char *value, struct
     return r < 0 ? error_prefix(e, r, "metrics-bind-address") : 0;
 }
 
-static int set_word(int r, const char *what, const char *value, struct error *e)
-{
-    return r == 0 ? 0 : error_set(e, -EINVAL, "%s, not \"%.32s\"", what, value);
-}
+const char *const node_switch_words[] = {"on", "off", NULL};
 
-static int set_switch(bool *flag, const char *what, const char *value, struct error *e)
+static int set_switch(bool *flag, const char *name, const char *value, struct error *e)
 {
-    *flag = streq(value, "on");
-    return set_word(*flag || streq(value, "off") ? 0 : -EINVAL, what, value, e);
+    int found = words_find(node_switch_words, name, value, e);
+
+    if (found < 0)
+        return found;
+    *flag = found == 0;
+    return 0;
 }
 
 static bool is_switch(int option)
@@ -273,8 +275,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_KUBELET_ROOT:
         return set_path(&o->kubelet_root, "kubelet-root", value, e);
     case OPTION_RIGHTS:
-        return set_word(node_rights_parse(value, &o->rights), "rights takes node, pod or daemon",
-                        value, e);
+        return node_rights_parse(value, &o->rights, e);
     case OPTION_KUBECONFIG:
         return set_path(&o->place.kubeconfig, "kubeconfig", value, e);
     case OPTION_CONTEXT:
@@ -291,24 +292,22 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_RUN_DIR:
         return set_path(&o->run_dir, "run-dir", value, e);
     case OPTION_CONSUMERS:
-        return set_switch(&o->notes_consumers, "consumers takes on or off", value, e);
+        return set_switch(&o->notes_consumers, "consumers", value, e);
     case OPTION_REPORT_CONDITIONS:
-        return set_switch(&o->reports_conditions, "report-conditions takes on or off", value, e);
+        return set_switch(&o->reports_conditions, "report-conditions", value, e);
     case OPTION_KEEP_PREVIOUS:
-        return set_switch(&o->keeps_previous, "keep-previous takes on or off", value, e);
+        return set_switch(&o->keeps_previous, "keep-previous", value, e);
     case OPTION_AUDIT:
         o->audit = value;
         return audit_target_parse(value, &target, e);
     case OPTION_METRICS:
         return set_metrics_address(o, value, e);
     case OPTION_UI:
-        return set_switch(&o->serves_ui, "ui takes on or off", value, e);
+        return set_switch(&o->serves_ui, "ui", value, e);
     case OPTION_LOG_LEVEL:
-        return set_word(log_level_parse(value, &o->log_level),
-                        "log-level takes error, warn, info or debug", value, e);
+        return log_level_parse("log-level", value, &o->log_level, e);
     case OPTION_LOG_FORMAT:
-        return set_word(log_format_parse(value, &o->log_format), "log-format takes text or json",
-                        value, e);
+        return log_format_parse("log-format", value, &o->log_format, e);
     case OPTION_TRACE:
         r = log_trace_parse(value, &o->trace, e);
         return r < 0 ? error_prefix(e, r, "--trace") : 0;

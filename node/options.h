@@ -57,5 +57,6 @@ void node_options_deinit(struct node_options *options);
 /* Print the text of `secretfs node --help`. */
 void node_options_help(const char *program);
 
-/* For completion. */
+/* For completion. NULL-terminated: what options that turn something on or off take. */
 extern const struct option node_long_options[];
+extern const char *const node_switch_words[];

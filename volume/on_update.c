@@ -10,27 +10,27 @@
 #include <ctype.h>
 #include <signal.h>
 
+#include "base/words.h"
+
 #define PROCESS_NAME_MAX 15 /* the kernel cuts names there */
 
-static const struct {
-    const char *name;
-    int number;
-} signals[] = {{"HUP", SIGHUP}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"TERM", SIGTERM}};
+static const char *const names[] = {"HUP", "USR1", "USR2", "TERM", NULL};
+static const int numbers[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTERM};
+static_assert(ELEMENTS_OF(names) == ELEMENTS_OF(numbers) + 1, "each signal has a name");
 
 const char *volume_signal_name(int number)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(signals); i++)
-        if (signals[i].number == number)
-            return signals[i].name;
+    for (size_t i = 0; i < ELEMENTS_OF(numbers); i++)
+        if (numbers[i] == number)
+            return names[i];
     return NULL;
 }
 
 int volume_signal_number(const char *name)
 {
-    for (size_t i = 0; i < ELEMENTS_OF(signals); i++)
-        if (streq(signals[i].name, name))
-            return signals[i].number;
-    return 0;
+    int found = words_find(names, "signal", name, NULL);
+
+    return found >= 0 ? numbers[found] : 0;
 }
 
 static int check_pod(const struct volume_spec *spec, struct error *e)
@@ -45,12 +45,15 @@ int volume_on_update_parse(struct volume_spec *spec, const char *text, struct er
 
     if (r < 0)
         return r;
-    spec->update_signal = name != NULL ? volume_signal_number(name) : 0;
-    if (spec->update_signal == 0)
+    if (name == NULL)
         return error_set(e, -EINVAL,
                          "invalid onUpdate \"%.32s\": use signal:HUP, signal:USR1, signal:USR2 or "
                          "signal:TERM",
                          text);
+    r = words_find(names, "signal", name, e);
+    if (r < 0)
+        return r;
+    spec->update_signal = numbers[r];
     return 0;
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "base/command.h"
+#include "base/words.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 #include "volume/check.h"
@@ -29,45 +30,57 @@ static int no_memory(struct error *e)
 
 /* ---- words */
 
-struct type_word {
-    const char *word;
-    const char *type;
-};
+const char *const volume_type_words[] = {"opaque",
+                                         "basic-auth",
+                                         "ssh-auth",
+                                         "tls",
+                                         "dockerconfigjson",
+                                         "dockercfg",
+                                         "service-account-token",
+                                         "bootstrap-token",
+                                         NULL};
+const char *const volume_tls_words[] = {"report", "hold", NULL};
+const char *const volume_updates_words[] = {
+    [VOLUME_UPDATES_GENERATIONS] = "generations", [VOLUME_UPDATES_IN_PLACE] = "in-place", NULL};
+const char *const volume_revoked_words[] = {"keep", "remove", NULL};
 
-/* Source: L6. */
-static const struct type_word type_words[] = {
-    {"opaque", "Opaque"},
-    {"basic-auth", "kubernetes.io/basic-auth"},
-    {"ssh-auth", "kubernetes.io/ssh-auth"},
-    {"tls", "kubernetes.io/tls"},
-    {"dockerconfigjson", "kubernetes.io/dockerconfigjson"},
-    {"dockercfg", "kubernetes.io/dockercfg"},
-    {"service-account-token", "kubernetes.io/service-account-token"},
-    {"bootstrap-token", "bootstrap.kubernetes.io/token"},
+/* Their types, in the same order. Source: L6. */
+static const char *const full_types[] = {
+    "Opaque",
+    "kubernetes.io/basic-auth",
+    "kubernetes.io/ssh-auth",
+    "kubernetes.io/tls",
+    "kubernetes.io/dockerconfigjson",
+    "kubernetes.io/dockercfg",
+    "kubernetes.io/service-account-token",
+    "bootstrap.kubernetes.io/token",
 };
+static_assert(ELEMENTS_OF(volume_type_words) == ELEMENTS_OF(full_types) + 1,
+              "each word has a type");
+
+/* In short; also "Opaque", the one that is a word itself. Return: NULL with @e. */
+static const char *type_of_word(const char *text, struct error *e)
+{
+    int found = streq(text, full_types[0]) ? 0 : words_find(volume_type_words, "type", text, e);
+
+    return found >= 0 ? full_types[found] : NULL;
+}
 
 int volume_type_parse(struct volume_spec *spec, const char *text, struct error *e)
 {
-    const char *type = strchr(text, '/') != NULL ? text : NULL;
+    const char *type = strchr(text, '/') != NULL ? text : type_of_word(text, e);
 
-    for (size_t i = 0; i < ELEMENTS_OF(type_words); i++)
-        if (strcasecmp(text, type_words[i].word) == 0)
-            type = type_words[i].type;
     if (type == NULL)
-        return error_set(e, -EINVAL,
-                         "invalid type \"%.64s\": use a full one, such as kubernetes.io/tls, or "
-                         "opaque, basic-auth, ssh-auth, tls, dockerconfigjson, dockercfg, "
-                         "service-account-token or bootstrap-token",
-                         text);
+        return -EINVAL;
     return volume_text_set(&spec->type, type) < 0 ? no_memory(e) : 0;
 }
 
 int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e)
 {
-    spec->holds_tls = streq(text, "hold");
-    if (!spec->holds_tls && !streq(text, "report"))
-        return error_set(e, -EINVAL, "invalid tls \"%.32s\": use hold or report", text);
-    return 0;
+    int found = words_find(volume_tls_words, "tls", text, e);
+
+    spec->holds_tls = found == 1;
+    return found < 0 ? found : 0;
 }
 
 /* Which program that is says the administrator alone. */
@@ -85,19 +98,19 @@ static int parse_check_command(struct volume_spec *spec, const char *name, struc
 
 static int parse_check_word(struct volume_spec *spec, const char *word, struct error *e)
 {
-    unsigned bit = volume_check_of_word(word);
+    static const char *const words[] = {"tls", "nonempty",     "json", "yaml",
+                                        "pem", "command:NAME", NULL};
     const char *command = str_after(word, "command:");
+    int found;
 
     if (command != NULL)
         return parse_check_command(spec, command, e);
-    spec->checks |= bit;
+    found = words_find(words, "check", word, e);
+    if (found < 0)
+        return found;
+    spec->checks |= volume_check_of_word(word);
     spec->holds_tls |= streq(word, "tls");
-    return bit != 0 || streq(word, "tls")
-               ? 0
-               : error_set(e, -EINVAL,
-                           "invalid check \"%.32s\": use tls, nonempty, json, yaml, pem or "
-                           "command:NAME, with commas between them",
-                           word);
+    return 0;
 }
 
 int volume_check_parse(struct volume_spec *spec, const char *text, struct error *e)
@@ -115,31 +128,33 @@ int volume_check_parse(struct volume_spec *spec, const char *text, struct error 
 
 int volume_updates_parse(struct volume_spec *spec, const char *text, struct error *e)
 {
-    if (streq(text, "in-place"))
-        spec->updates = VOLUME_UPDATES_IN_PLACE;
-    else if (streq(text, "generations"))
-        spec->updates = VOLUME_UPDATES_GENERATIONS;
-    else
-        return error_set(e, -EINVAL, "invalid updates \"%.32s\": use in-place or generations",
-                         text);
+    int found = words_find(volume_updates_words, "updates", text, e);
+
+    if (found < 0)
+        return found;
+    spec->updates = (enum volume_updates)found;
     return 0;
 }
 
 int volume_revoked_parse(struct volume_spec *spec, const char *text, struct error *e)
 {
-    spec->removes_revoked = streq(text, "remove");
-    if (!spec->removes_revoked && !streq(text, "keep"))
-        return error_set(e, -EINVAL, "invalid onRevoked \"%.32s\": use keep or remove", text);
-    return 0;
+    int found = words_find(volume_revoked_words, "onRevoked", text, e);
+
+    spec->removes_revoked = found == 1;
+    return found < 0 ? found : 0;
 }
 
 static int parse_report(struct volume_spec *spec, const char *text, struct error *e)
 {
+    static const char *const words[] = {"condition", "none", NULL};
+    int found;
+
     if (!spec->is_of_pod)
         return error_set(e, -EINVAL, "only in a volume of a pod");
-    if (!streq(text, "condition") && !streq(text, "none"))
-        return error_set(e, -EINVAL, "invalid report \"%.32s\": use condition or none", text);
-    spec->report = streq(text, "none") ? VOLUME_REPORT_NONE : VOLUME_REPORT_CONDITION;
+    found = words_find(words, "report", text, e);
+    if (found < 0)
+        return found;
+    spec->report = found == 0 ? VOLUME_REPORT_CONDITION : VOLUME_REPORT_NONE;
     return 0;
 }
 
@@ -686,20 +701,14 @@ static int parse_bundle_source(const cJSON *json, const struct field *field,
 static int read_key_type(const cJSON *json, const struct field *field, const char **ret_type,
                          struct error *e)
 {
-    static const char *const types[] = {"RSA3072",   "RSA4096",   "ECDSAP256",
-                                        "ECDSAP384", "ECDSAP521", "ED25519"};
+    static const char *const types[] = {"RSA3072",   "RSA4096", "ECDSAP256", "ECDSAP384",
+                                        "ECDSAP521", "ED25519", NULL};
     int r = field_read_required_text(json, field, "keyType", ret_type, e);
 
     if (r < 0)
         return r;
-    for (size_t i = 0; i < ELEMENTS_OF(types); i++)
-        if (streq(*ret_type, types[i]))
-            return 0;
-    return field_error(&FIELD(field, "keyType"), e,
-                       error_set(e, -EINVAL,
-                                 "invalid key type \"%.32s\": use RSA3072, RSA4096, ECDSAP256, "
-                                 "ECDSAP384, ECDSAP521 or ED25519",
-                                 *ret_type));
+    r = words_find(types, "key type", *ret_type, e);
+    return r < 0 ? field_error(&FIELD(field, "keyType"), e, r) : 0;
 }
 
 static int read_signer(const cJSON *json, const struct field *field, const char **ret_signer,

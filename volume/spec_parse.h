@@ -53,6 +53,12 @@ int volume_id_parse(const char *text, unsigned *ret_id, struct error *e);
  */
 int volume_type_parse(struct volume_spec *spec, const char *text, struct error *e);
 
+/* The words of the options below, for completion. NULL-terminated. */
+extern const char *const volume_type_words[];
+extern const char *const volume_tls_words[];
+extern const char *const volume_updates_words[];
+extern const char *const volume_revoked_words[];
+
 /* "hold" or "report". Return: 0; -EINVAL with @e. */
 int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/arguments.h"
+#include "base/words.h"
 #include "cmd/adopt/report.h"
 #include "cmd/shared/kubectl.h"
 #include "encoding/json.h"
@@ -179,6 +180,8 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     }
 }
 
+const char *const adopt_verbs[] = {"status", NULL};
+
 const struct option adopt_long_options[] = {{"namespace", required_argument, NULL, 'n'},
                                             KUBECTL_LONG_OPTIONS,
                                             {"help", no_argument, NULL, 'h'},
@@ -190,9 +193,10 @@ static int parse(int argc, char *argv[], struct status *s)
 
     if (r != 0)
         return r < 0 ? r : 0;
-    if (argc - optind != 1 || !streq(argv[optind], "status"))
+    if (argc - optind != 1)
         return error_set(s->e, -EINVAL, "adopt takes one word: status");
-    return 0;
+    r = words_find(adopt_verbs, "adopt command", argv[optind], s->e);
+    return r < 0 ? r : 0;
 }
 
 int command_adopt(const struct invocation *invocation, int argc, char *argv[])

@@ -9,3 +9,4 @@ command_fn command_adopt;
 
 /* For completion. */
 extern const struct option adopt_long_options[];
+extern const char *const adopt_verbs[]; /* NULL-terminated */

@@ -5,6 +5,7 @@
 
 #include "base/arguments.h"
 #include "cmd/cluster/daemons.h"
+#include "cmd/shared/output.h"
 #include "encoding/json.h"
 
 struct command {
@@ -133,10 +134,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         c->cluster.node = value;
         return 0;
     case 'o':
-        c->as_json = streq(value, "json");
-        if (c->as_json || streq(value, "text"))
-            return 0;
-        return error_set(e, -EINVAL, "invalid output format, expected -o text or -o json");
+        return output_parse(value, &c->as_json, e);
     default:
         c->wants_help = true;
         return ARGUMENTS_ENOUGH;

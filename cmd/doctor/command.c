@@ -8,6 +8,7 @@
 #include "cmd/doctor/cluster.h"
 #include "cmd/doctor/defaults.h"
 #include "cmd/doctor/host.h"
+#include "cmd/shared/output.h"
 #include "cmd/status/request.h"
 #include "node/options.h"
 
@@ -62,9 +63,10 @@ static int take_output(int *argc, char *argv[], bool *ret_as_json, struct error 
             argv[n++] = argv[i++];
             continue;
         }
-        if (value == NULL || (!streq(value, "json") && !streq(value, "text")))
-            return error_set(e, -EINVAL, "invalid output format, expected -o text or -o json");
-        *ret_as_json = streq(value, "json");
+        if (value == NULL)
+            return error_set(e, -EINVAL, "option %s needs a value", argv[i]);
+        if (output_parse(value, ret_as_json, e) < 0)
+            return -EINVAL;
         i += taken;
     }
     *argc = n;

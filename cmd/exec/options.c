@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/arguments.h"
+#include "base/words.h"
 
 enum option_code {
     OPTION_HELP = 'h',
@@ -89,37 +90,33 @@ static int parse_signal(const char *text)
 
 static int parse_on_change(const char *text, struct exec_options *o, struct error *e)
 {
+    static const char *const words[] = {[ON_CHANGE_IGNORE] = "ignore",
+                                        [ON_CHANGE_RESTART] = "restart",
+                                        [ON_CHANGE_SIGNAL] = "signal:NAME",
+                                        NULL};
     const char *name = str_after(text, "signal:");
+    int found = name == NULL ? words_find(words, "--on-change", text, e) : ON_CHANGE_SIGNAL;
 
-    if (streq(text, "ignore")) {
-        o->on_change = ON_CHANGE_IGNORE;
-        return 0;
-    }
-    if (streq(text, "restart")) {
-        o->on_change = ON_CHANGE_RESTART;
-        return 0;
-    }
-    if (name == NULL)
-        return error_set(
-            e, -EINVAL,
-            "invalid --on-change \"%.32s\", expected one of: ignore, restart, signal:NAME", text);
-    o->on_change = ON_CHANGE_SIGNAL;
-    o->signal = parse_signal(name);
-    return o->signal != 0
+    if (found < 0)
+        return found;
+    o->on_change = (enum on_change)found;
+    o->signal = name != NULL ? parse_signal(name) : 0;
+    return name == NULL || o->signal != 0
                ? 0
                : error_set(e, -EINVAL, "unknown signal \"%.32s\", expected a name such as HUP",
                            name);
 }
 
+const char *const exec_env_names_words[] = {
+    [ENV_NAMES_RELAXED] = "relaxed", [ENV_NAMES_STRICT] = "strict", NULL};
+
 static int parse_names(const char *text, struct exec_options *o, struct error *e)
 {
-    if (streq(text, "relaxed"))
-        o->spec.names = ENV_NAMES_RELAXED;
-    else if (streq(text, "strict"))
-        o->spec.names = ENV_NAMES_STRICT;
-    else
-        return error_set(e, -EINVAL,
-                         "invalid --env-names \"%.32s\", expected one of: relaxed, strict", text);
+    int found = words_find(exec_env_names_words, "--env-names", text, e);
+
+    if (found < 0)
+        return found;
+    o->spec.names = (enum env_names)found;
     return 0;
 }
 

@@ -38,5 +38,6 @@ void exec_options_deinit(struct exec_options *options);
 /* Print the help of `secretfs exec`. */
 void exec_options_help(const char *program);
 
-/* For completion. */
+/* For completion. NULL-terminated: what --env-names takes. */
+extern const char *const exec_env_names_words[];
 extern const struct option exec_long_options[];

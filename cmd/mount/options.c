@@ -15,6 +15,7 @@
 
 #include "base/arguments.h"
 #include "base/file_read.h"
+#include "base/words.h"
 #include "consumers/audit_target.h"
 #include "handover/fd_store.h"
 #include "volume/spec_parse.h"
@@ -250,6 +251,19 @@ static bool is_long_option(const char *name, const char *long_name)
     return *name == *long_name;
 }
 
+static int unknown_mount_option(const char *name, struct error *e)
+{
+    struct nearest nearest = NEAREST_INIT(name, strlen(name));
+
+    for (const struct option *l = mount_long_options; l->name != NULL; l++)
+        if (l->has_arg == required_argument)
+            nearest_offer(&nearest, l->name, strlen(l->name));
+    for (size_t i = 0; i < ELEMENTS_OF(mount_flags); i++)
+        nearest_offer(&nearest, mount_flags[i].name, strlen(mount_flags[i].name));
+    error_set(e, -EINVAL, "unknown mount option \"%.64s\"; secretfs(1) lists them", name);
+    return words_hint(&nearest, "", e, -EINVAL);
+}
+
 static int set_mount_option(struct mount_options *o, const char *name, const char *value,
                             struct error *e)
 {
@@ -277,7 +291,7 @@ static int set_mount_option(struct mount_options *o, const char *name, const cha
                          "a secretfs mount cannot be remounted: unmount it, and mount it again");
     if (o->skips_unknown)
         return 0;
-    return error_set(e, -EINVAL, "unknown mount option \"%.64s\"; secretfs(1) lists them", name);
+    return unknown_mount_option(name, e);
 }
 
 /* Values stay in option_text: the options point to them. */

@@ -7,6 +7,7 @@
 
 #include "base/arguments.h"
 #include "cmd/observe/observe.h"
+#include "cmd/shared/output.h"
 
 struct observe_command {
     struct observe_options options;
@@ -38,15 +39,6 @@ static int parse_count(const char *value, unsigned long *ret_count, struct error
                : error_set(e, -EINVAL, "--count: invalid number \"%.32s\"", value);
 }
 
-static int parse_format(const char *value, bool *ret_as_json, struct error *e)
-{
-    *ret_as_json = streq(value, "json");
-    return *ret_as_json || streq(value, "text")
-               ? 0
-               : error_set(e, -EINVAL,
-                           "invalid output format \"%.32s\", expected one of: text, json", value);
-}
-
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct observe_command *c = userdata;
@@ -55,7 +47,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case 'c':
         return parse_count(value, &c->options.count, e);
     case 'o':
-        return parse_format(value, &c->options.as_json, e);
+        return output_parse(value, &c->options.as_json, e);
     default:
         c->wants_help = true;
         return ARGUMENTS_ENOUGH;

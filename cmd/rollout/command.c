@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/arguments.h"
+#include "base/words.h"
 #include "cmd/rollout/cluster.h"
 #include "cmd/rollout/history.h"
 #include "cmd/rollout/order.h"
@@ -75,6 +76,11 @@ static void print_help(const struct invocation *invocation)
 }
 
 /* ---- asking */
+
+static bool is_status(const struct rollout_command *c)
+{
+    return streq(c->verb, "status");
+}
 
 static const char *subject(const struct rollout_command *c)
 {
@@ -199,10 +205,13 @@ enum { OPTION_TIMEOUT = 256, OPTION_RESOURCE_VERSION, OPTION_RUN_DIR };
 
 static int parse_watch(const char *value, bool *ret_is_watching, struct error *e)
 {
-    *ret_is_watching = value == NULL || streq(value, "true");
-    return *ret_is_watching || streq(value, "false")
-               ? 0
-               : error_set(e, -EINVAL, "--watch takes true or false, not \"%.32s\"", value);
+    static const char *const words[] = {"true", "false", NULL};
+    int found = value != NULL ? words_find(words, "--watch", value, e) : 0;
+
+    if (found < 0)
+        return found;
+    *ret_is_watching = found == 0;
+    return 0;
 }
 
 static int parse_timeout(const char *value, span_us *ret_timeout, struct error *e)
@@ -277,20 +286,7 @@ static int check_place(struct rollout_command *c, bool is_plugin, struct error *
     return status_filter_check(&c->query.object, e);
 }
 
-static bool is_verb(const char *word)
-{
-    static const char *const verbs[] = {"status", "pause", "resume", "undo", "history"};
-
-    for (size_t i = 0; i < ELEMENTS_OF(verbs); i++)
-        if (streq(verbs[i], word))
-            return true;
-    return false;
-}
-
-static bool is_status(const struct rollout_command *c)
-{
-    return streq(c->verb, "status");
-}
+const char *const rollout_verbs[] = {"status", "pause", "resume", "undo", "history", NULL};
 
 /* What concerns this host alone. Return: 0; -EINVAL with @e. */
 static int check_host(struct rollout_command *c, bool is_plugin, struct error *e)
@@ -320,11 +316,16 @@ static int parse_arguments(struct rollout_command *c, bool is_plugin, int argc, 
 
     if (r < 0 || c->wants_help)
         return r;
-    if (argc - optind != 2 || !is_verb(argv[optind]))
+    if (optind == argc)
         return error_set(e, -EINVAL,
                          "rollout takes: status OBJECT|PATH, or pause, resume, undo or history "
                          "and an OBJECT");
+    if (words_find(rollout_verbs, "rollout command", argv[optind], e) < 0)
+        return -EINVAL;
     c->verb = argv[optind];
+    if (argc - optind != 2)
+        return error_set(e, -EINVAL, "rollout %s takes one object, secret/NAME or configmap/NAME%s",
+                         c->verb, is_status(c) ? ", or one path in a volume" : "");
     c->target = argv[optind + 1];
     return is_status(c) ? check_place(c, is_plugin, e) : check_host(c, is_plugin, e);
 }

@@ -12,3 +12,4 @@ command_fn command_rollout;
 
 /* For completion. */
 extern const struct option rollout_long_options[];
+extern const char *const rollout_verbs[]; /* NULL-terminated */

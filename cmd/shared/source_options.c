@@ -55,16 +55,9 @@ int source_options_set(struct source_options *o, int option, const char *value, 
     case SOURCE_OPTION_WAIT:
         return clock_parse_duration(value, &o->wait, e);
     case SOURCE_OPTION_LOG_LEVEL:
-        if (log_level_parse(value, &o->log_level) == 0)
-            return 0;
-        return error_set(e, -EINVAL,
-                         "invalid --log-level \"%.32s\", expected one of: error, warn, info, debug",
-                         value);
+        return log_level_parse("--log-level", value, &o->log_level, e);
     case SOURCE_OPTION_LOG_FORMAT:
-        if (log_format_parse(value, &o->log_format) == 0)
-            return 0;
-        return error_set(e, -EINVAL, "invalid --log-format \"%.32s\", expected one of: text, json",
-                         value);
+        return log_format_parse("--log-format", value, &o->log_format, e);
     case SOURCE_OPTION_TRACE:
         r = log_trace_parse(value, &o->trace, e);
         return r < 0 ? error_prefix(e, r, "--trace") : 0;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/arguments.h"
+#include "base/words.h"
 #include "cmd/status/cluster.h"
 #include "cmd/status/detail.h"
 #include "cmd/status/filter.h"
@@ -277,19 +278,20 @@ static int watch(struct status_command *c, struct error *e)
 
 /* ---- the command line */
 
-static int parse_format(const char *name, enum status_format *ret_format)
-{
-    static const char *const names[] = {[STATUS_TEXT] = "text",
-                                        [STATUS_WIDE] = "wide",
-                                        [STATUS_JSON] = "json",
-                                        [STATUS_YAML] = "yaml"};
+const char *const status_output_words[] = {[STATUS_TEXT] = "text",
+                                           [STATUS_WIDE] = "wide",
+                                           [STATUS_JSON] = "json",
+                                           [STATUS_YAML] = "yaml",
+                                           NULL};
 
-    for (size_t i = 0; i < ELEMENTS_OF(names); i++)
-        if (streq(name, names[i])) {
-            *ret_format = (enum status_format)i;
-            return 0;
-        }
-    return -EINVAL;
+static int parse_format(const char *value, enum status_format *ret_format, struct error *e)
+{
+    int found = words_find(status_output_words, "output format", value, e);
+
+    if (found < 0)
+        return found;
+    *ret_format = (enum status_format)found;
+    return 0;
 }
 
 enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG, OPTION_POD, OPTION_OBJECT, OPTION_NODE };
@@ -302,11 +304,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         return 0;
     switch (option) {
     case 'o':
-        if (parse_format(value, &c->format) == 0)
-            return 0;
-        return error_set(e, -EINVAL,
-                         "invalid output format \"%.32s\", expected one of: text, wide, json, yaml",
-                         value);
+        return parse_format(value, &c->format, e);
     case 'n':
         c->filter.namespace = value;
         return 0;

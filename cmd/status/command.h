@@ -9,3 +9,4 @@ command_fn command_status;
 
 /* For completion. */
 extern const struct option status_long_options[];
+extern const char *const status_output_words[]; /* NULL-terminated: what -o takes */

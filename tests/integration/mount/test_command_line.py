@@ -39,7 +39,7 @@ USAGE_ERRORS = [
     (["mount", "secret/app"], "an object and a mount point are required"),
     (["mount", "--manifests"], "needs a value"),
     (["mount", "--frobnicate", "secret/app", "/tmp"], "unknown option --frobnicate"),
-    (["mount", "--kubconfig=x", "secret/app", "/tmp"], "; did you mean --kubeconfig?\nRun `secretfs mount --help`"),
+    (["mount", "--kubconfig=x", "secret/app", "/tmp"], '; did you mean "--kubeconfig"?\nRun `secretfs mount --help`'),
     (["mount", "app", "/tmp"], "invalid object"),
     (["mount", "secret/default/db", "/tmp"], "give a namespace as an option: -n default secret/db\n"),
     (["mount", "pod/app", "/tmp"], "invalid object"),
@@ -56,6 +56,10 @@ USAGE_ERRORS = [
         ["mount", "--manifests", "/tmp", "--context", "c", "secret/app", "/tmp"],
         "--manifests cannot be combined with",
     ),
+    (["rollout"], "rollout takes: status OBJECT|PATH, or"),
+    (["rollout", "undo"], "rollout undo takes one object, secret/NAME or configmap/NAME\n"),
+    (["rollout", "status"], "secret/NAME or configmap/NAME, or one path in a volume\n"),
+    (["doctor", "-o"], "option -o needs a value"),
     (["stop"], "stop takes --unmount and nothing else"),
     (["stop", "--unmount", "/tmp"], "stop takes --unmount and nothing else"),
     (["upgrade"], "upgrade takes one path in a volume, --node or --all"),
@@ -77,6 +81,56 @@ def test_usage_error_exits_with_2(area: Path, arguments: list[str], message: str
     if arguments:
         assert done.stdout == ""
         assert done.stderr.startswith("secretfs: ")
+
+
+def completions(area: Path, *words: str) -> list[str]:
+    return secretfs(area, "__complete", *words).stdout.splitlines()[:-1]
+
+
+def misspelled(word: str) -> str:
+    return word[1] + word[0] + word[2:]
+
+
+OF_THIS_HOST = ("--namespace=", "--pod=", "--object=")
+
+
+def test_misspelled_word_is_answered_with_the_nearest(area: Path):
+    """Of each option that takes a word of a list: completion offers the same lists."""
+    seen = set()
+    for command in completions(area, ""):
+        for option in completions(area, command, "--"):
+            words = completions(area, command, option) if option.endswith("=") else []
+            if option in OF_THIS_HOST or not words or words[0].endswith("/"):  # objects
+                continue
+            word = words[0].removeprefix(option)
+            done = secretfs(area, command, option + misspelled(word))
+            assert done.returncode == 2 and f'; did you mean "{word}"?\n' in done.stderr, (command, option, done)
+            seen.add(option)
+    assert {"--output=", "--rights=", "--ui=", "--tls=", "--type=", "--trace=", "--log-level="} <= seen
+
+
+@pytest.mark.parametrize("program_name", ["secretfs", "kubectl-secretfs"])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["staus"], "status"),
+        (["rollout", "staus", "secret/app"], "status"),
+        (["rollout", "pasue"], "pause"),
+        (["adopt", "satus"], "status"),
+        (["status", "-o", "jsno"], "json"),
+        (["doctor", "-ojsno"], "json"),
+        (["rollout", "status", "--watch=flase", "secret/app"], "false"),
+        (["mount", "-o", "namespcae=x", "secret/app", "/tmp"], "namespace"),
+        (["mount", "-o", "nosiud", "secret/app", "/tmp"], "nosuid"),
+        (["mount", "--check-content", "json,ymal", "secret/app", "/tmp"], "yaml"),
+    ],
+)
+def test_misspelled_verb(area: Path, program_name: str, arguments: list[str], word: str):
+    path = area / program_name
+    path.symlink_to(program.binary())
+    done = program.run([path, *arguments], home=area)
+    assert done.returncode == 2
+    assert f'; did you mean "{word}"?\n' in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -207,8 +207,7 @@ def test_pending_signal_is_sent_at_the_end(
     [
         (
             {"onUpdate": "signal:KILL"},
-            'volumeAttributes.onUpdate: invalid onUpdate "signal:KILL": use signal:HUP, '
-            "signal:USR1, signal:USR2 or signal:TERM",
+            'volumeAttributes.onUpdate: invalid signal "KILL", expected one of: HUP, USR1, USR2, TERM',
         ),
         (
             {"onUpdateContainer": "web", "onUpdate": ""},

@@ -54,4 +54,4 @@ def test_unknown_category_is_a_usage_error(manifests: Manifests, start_node: Nod
     node = start_node(*manifests.arguments, "--trace=fuse,frobnicate")
     node.expected_exit = 2
     until(lambda: node.exit_status is not None, "the end")
-    assert '--trace: unknown trace category "frobnicate", expected one of: fuse,' in node.log()
+    assert '--trace: invalid trace category "frobnicate", expected one of: fuse,' in node.log()

@@ -54,7 +54,7 @@ static const struct {
     {":ab:h", "c -h --nonsense", ARGUMENTS_ENOUGH, "h= ", NULL, ""},
     {":ab:h", "c -a --bad -a", -ERANGE, "a= ", NULL, "that is bad"},
     {":ab:h", "c --nonsense", -EINVAL, "", NULL, "unknown option --nonsense"},
-    {":ab:h", "c --lng=x", -EINVAL, "", NULL, "unknown option --lng=x; did you mean --long?"},
+    {":ab:h", "c --lng=x", -EINVAL, "", NULL, "unknown option --lng=x; did you mean \"--long\"?"},
     {":ab:h", "c -azb x", -EINVAL, "a= ", NULL, "unknown option -z"},
     {":ab:h", "c -a --long", -EINVAL, "a= ", NULL, "option --long needs a value"},
     {":ab:h", "c -b", -EINVAL, "", NULL, "option -b needs a value"},

@@ -145,12 +145,12 @@ static void test_names(void **state)
     enum log_level level;
     enum log_format format;
 
-    assert_int_equal(log_level_parse("debug", &level), 0);
+    assert_int_equal(log_level_parse("log-level", "debug", &level, NULL), 0);
     assert_int_equal(level, LOG_LEVEL_DEBUG);
-    assert_int_equal(log_level_parse("Debug", &level), -EINVAL);
-    assert_int_equal(log_format_parse("json", &format), 0);
+    assert_int_equal(log_level_parse("log-level", "Debug", &level, NULL), -EINVAL);
+    assert_int_equal(log_format_parse("log-format", "json", &format, NULL), 0);
     assert_int_equal(format, LOG_FORMAT_JSON);
-    assert_int_equal(log_format_parse("xml", &format), -EINVAL);
+    assert_int_equal(log_format_parse("log-format", "xml", &format, NULL), -EINVAL);
 }
 
 static int count_evaluation(int *n)
@@ -218,7 +218,7 @@ static void test_trace_categories_are_parsed(void **state)
     for (size_t i = 0; i < ELEMENTS_OF(bad); i++)
         assert_int_equal(log_trace_parse(bad[i], &mask, NULL), -EINVAL);
     assert_int_equal(log_trace_parse("http,nfs,fuse", &mask, &e), -EINVAL);
-    assert_string_equal(e.text, "unknown trace category \"nfs\", expected one of: fuse, grpc, "
+    assert_string_equal(e.text, "invalid trace category \"nfs\", expected one of: fuse, grpc, "
                                 "http, node, publisher, reflector, store, volume");
     assert_int_equal(mask, (1u << LOG_TRACE_N_CATEGORIES) - 1);
 }

@@ -22,6 +22,9 @@ static const struct {
     {"umount", "mount"}, /* as near as unmount, and offered first */
     {"unmont", "unmount"},
     {"stats", "status"},
+    {"xeec", "exec"}, /* a swap is one step */
+    {"stauts", "status"},
+    {"xcee", NULL},
     {"frobnicate", NULL},
     {"x", NULL}, /* all of "a" would be replaced */
     {"", NULL},

@@ -58,13 +58,13 @@ static void test_rights(void **state)
 {
     enum node_rights rights;
 
-    assert_int_equal(node_rights_parse("node", &rights), 0);
+    assert_int_equal(node_rights_parse("node", &rights, NULL), 0);
     assert_int_equal(rights, NODE_RIGHTS_NODE);
-    assert_int_equal(node_rights_parse("pod", &rights), 0);
+    assert_int_equal(node_rights_parse("pod", &rights, NULL), 0);
     assert_int_equal(rights, NODE_RIGHTS_POD);
-    assert_int_equal(node_rights_parse("daemon", &rights), 0);
+    assert_int_equal(node_rights_parse("daemon", &rights, NULL), 0);
     assert_int_equal(rights, NODE_RIGHTS_DAEMON);
-    assert_int_equal(node_rights_parse("Pod", &rights), -EINVAL);
+    assert_int_equal(node_rights_parse("Pod", &rights, NULL), -EINVAL);
     assert_string_equal(node_rights_name(NODE_RIGHTS_POD), "pod");
 }
 

@@ -113,7 +113,7 @@ static const struct {
     {"{target: /t, volume: {secret: {}}}", "volume.secret.secretName: required field is missing"},
     {"{target: /t, volume: {emptyDir: {}}}", "volume.emptyDir: unsupported volume"},
     {"{target: /t, volume: {secret: {secretName: a}, secretfs: {tls: x}}}",
-     "volume.secretfs.tls: invalid tls \"x\": use hold"},
+     "volume.secretfs.tls: invalid tls \"x\", expected one of: report, hold"},
 };
 
 static void test_invalid_files_name_the_field(void **state)

@@ -353,16 +353,16 @@ static void invalid_attributes_are_named(void **state)
     refuse("volumeAttributes.volume: expected an entry of a pod's volumes in quotes, such as "
            "\"secret: {secretName: db}\"",
            {"volume", "db"});
-    refuse("volumeAttributes.onUpdate: invalid onUpdate \"signal:KILL\": use signal:HUP, ",
+    refuse("volumeAttributes.onUpdate: invalid signal \"KILL\", expected one of: HUP, ",
            {"secretName", "db"}, {"onUpdate", "signal:KILL"});
     refuse("volumeAttributes.onUpdate: required with onUpdateContainer and onUpdateProcess",
            {"secretName", "db"}, {"onUpdateContainer", "web"});
     refuse("volumeAttributes.onUpdate: required with onUpdateContainer and onUpdateProcess",
            {"secretName", "db"}, {"onUpdateProcess", "nginx"});
-    refuse("volumeAttributes.tls: invalid tls \"nope\": use hold or report", {"secretName", "db"},
-           {"tls", "nope"});
-    refuse("volumeAttributes.tls: invalid tls \"no\": use hold or report", {"secretName", "db"},
-           {"tls", "no"});
+    refuse("volumeAttributes.tls: invalid tls \"nope\", expected one of: report, hold",
+           {"secretName", "db"}, {"tls", "nope"});
+    refuse("volumeAttributes.tls: invalid tls \"no\", expected one of: report, hold",
+           {"secretName", "db"}, {"tls", "no"});
     refuse("volumeAttributes.other: unknown field, expected one of: ", {"secretName", "db"},
            {"other", "{no: [yaml"});
     refuse("volumeAttributes.fsGroup: expected a whole number", {"secretName", "db"},

@@ -55,10 +55,12 @@ static void test_signals(void **state)
 
 static void test_other_words_are_refused(void **state)
 {
-#define USE ": use signal:HUP, signal:USR1, signal:USR2 or signal:TERM"
-    refuse(volume_on_update_parse, "signal:KILL", "invalid onUpdate \"signal:KILL\"" USE);
-    refuse(volume_on_update_parse, "signal:SIGHUP", "invalid onUpdate \"signal:SIGHUP\"" USE);
-    refuse(volume_on_update_parse, "signal:1", "invalid onUpdate \"signal:1\"" USE);
+#define USE   ": use signal:HUP, signal:USR1, signal:USR2 or signal:TERM"
+#define KNOWN ", expected one of: HUP, USR1, USR2, TERM"
+    refuse(volume_on_update_parse, "signal:KILL", "invalid signal \"KILL\"" KNOWN);
+    refuse(volume_on_update_parse, "signal:hup",
+           "invalid signal \"hup\"" KNOWN "; did you mean \"HUP\"?");
+    refuse(volume_on_update_parse, "signal:1", "invalid signal \"1\"" KNOWN);
     refuse(volume_on_update_parse, "HUP", "invalid onUpdate \"HUP\"" USE);
     refuse(volume_on_update_parse, "", "invalid onUpdate \"\"" USE);
     assert_int_equal(spec->update_signal, 0);

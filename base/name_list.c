@@ -49,6 +49,14 @@ void name_list_offer(void *list, const char *name)
     insert(l, &entry);
 }
 
+void name_list_offer_once(struct name_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->n_shown; i++)
+        if (streq(list->shown[i].name, name))
+            return;
+    name_list_offer(list, name);
+}
+
 static void append(struct error *text, const char *words)
 {
     size_t used = strlen(text->text);

@@ -40,5 +40,9 @@ struct name_list {
  * of strcmp(3). */
 void name_list_offer(void *list, const char *name);
 
+/* The same, unless the name is shown already: for sources that repeat names. The number of those
+ * that are not shown may then be too large. */
+void name_list_offer_once(struct name_list *list, const char *name);
+
 /* Write "db, web", "db, web and 3 more", or "none". */
 void name_list_print(const struct name_list *list, struct error *ret_text);

@@ -187,15 +187,14 @@ static bool is_driver_name(const char *text)
            isalnum((unsigned char)text[0]) != 0 && isalnum((unsigned char)text[len - 1]) != 0;
 }
 
-static int set_driver_name(struct node_options *o, const char *value, struct error *e)
+int node_driver_name_check(const char *name, struct error *e)
 {
-    if (!is_driver_name(value))
-        return error_set(e, -EINVAL,
-                         "invalid driver-name \"%.64s\": expected up to %d letters, digits, dots "
-                         "and dashes",
-                         value, DRIVER_NAME_MAX);
-    o->driver_name = value;
-    return 0;
+    return is_driver_name(name)
+               ? 0
+               : error_set(e, -EINVAL,
+                           "invalid driver name \"%.64s\": expected up to %d letters, digits, "
+                           "dots and dashes",
+                           name, DRIVER_NAME_MAX);
 }
 
 static int set_verbosity(struct node_options *o, const char *value, struct error *e)
@@ -268,7 +267,8 @@ static int set_option(void *userdata, int option, const char *value, struct erro
                    ? 0
                    : set_path(&o->registration_path, "registration-path", value, e);
     case OPTION_DRIVER_NAME:
-        return set_driver_name(o, value, e);
+        o->driver_name = value;
+        return node_driver_name_check(value, e);
     case OPTION_NODE_ID:
         o->node_id = value;
         return *value != '\0' ? 0 : error_set(e, -EINVAL, "node-id is empty");

@@ -54,6 +54,9 @@ struct node_options {
 int node_options_parse(int argc, char *argv[], struct node_options *ret_options, struct error *e);
 void node_options_deinit(struct node_options *options);
 
+/* Return: 0; -EINVAL with @e unless @name is a valid name of a CSI driver. */
+int node_driver_name_check(const char *name, struct error *e);
+
 /* Print the text of `secretfs node --help`. */
 void node_options_help(const char *program);
 

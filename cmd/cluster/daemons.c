@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A node with the driver has an entry in its CSINode object, which the kubelet makes. A daemon that
- * is a pod is found by its labels. So a node whose daemon is a systemd service, or whose pod does
- * not run, is known by name, and is reported instead of left out.
+ * is a pod is found by a label that has the driver's name, whatever the release and its namespace
+ * are. So a node whose daemon is a systemd service, or whose pod does not run, is known by name,
+ * and is reported instead of left out.
+ *
+ * Any user who creates pods can give one the label, and would answer for a node. So the pods have
+ * to be of one namespace, and the administrator says which one if they are not.
  *
  * `kubectl exec` takes a tenth of a second or more, most of which is waiting: HELPERS_MAX threads
  * run one each.
@@ -10,21 +14,59 @@
 #include "cmd/cluster/daemons.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/lock.h"
+#include "base/name_list.h"
 #include "encoding/json.h"
 #include "monitor/status_socket.h"
+#include "node/options.h"
 
 #define HELPERS_MAX 16u
 #define OUTPUT_MAX  ((size_t)4 * STATUS_DOCUMENT_MAX) /* indented */
 #define ERRORS_MAX  ((size_t)65536)
 
 /* as in deploy/daemonset and deploy/chart */
-#define LABEL     "app.kubernetes.io/name=secretfs"
+#define LABEL     "secretfs.io/driver="
 #define CONTAINER "secretfs"
 #define PROGRAM   "/usr/bin/secretfs"
-#define DRIVER    "csi.secretfs.io"
+
+/* of a driver, and of the value of a label (R2) */
+#define DRIVER_NAME_SIZE 64
+
+/* ---- options */
+
+int cluster_set_option(struct cluster_choice *choice, int option, const char *value,
+                       struct error *e)
+{
+    switch (option) {
+    case CLUSTER_OPTION_NODE:
+        choice->node = value;
+        return 1;
+    case CLUSTER_OPTION_DRIVER:
+        choice->driver = value;
+        return node_driver_name_check(value, e) < 0 ? -EINVAL : 1;
+    case CLUSTER_OPTION_NAMESPACE:
+        choice->namespace = value;
+        return 1;
+    default:
+        return kubectl_set_option(&choice->kubectl, option, value) ? 1 : 0;
+    }
+}
+
+bool cluster_option_is_given(const struct cluster_choice *choice)
+{
+    return choice->node != NULL || choice->driver != NULL || choice->namespace != NULL ||
+           choice->kubectl.kubeconfig != NULL || choice->kubectl.context != NULL;
+}
+
+static const char *driver_of(const struct cluster *cluster)
+{
+    return cluster->choice.driver != NULL ? cluster->choice.driver : NODE_DRIVER_NAME_DEFAULT;
+}
+
+/* ---- memory */
 
 static void daemon_deinit(struct cluster_daemon *daemon)
 {
@@ -48,6 +90,8 @@ void cluster_deinit(struct cluster *cluster)
 
 struct finding {
     struct cluster *cluster;
+    bool has_node;           /* the chosen one is one of the cluster */
+    struct name_list others; /* drivers that nodes have instead */
     struct error *e;
 };
 
@@ -104,7 +148,7 @@ static int add(struct finding *f, const char *node, const char *namespace, const
 
 static bool is_chosen(const struct cluster *cluster, const char *node)
 {
-    return cluster->node == NULL || streq(cluster->node, node);
+    return cluster->choice.node == NULL || streq(cluster->choice.node, node);
 }
 
 static bool is_found(const struct cluster *cluster, const char *node)
@@ -137,6 +181,19 @@ static bool is_daemon(const cJSON *pod)
            has_named(json_path(pod, "spec", "containers", NULL), CONTAINER);
 }
 
+/* Pods that are found have one namespace, so that it is the first one's. */
+static int check_namespace(const struct finding *f, const char *namespace)
+{
+    const char *first = f->cluster->n > 0 ? f->cluster->list[0].namespace : namespace;
+
+    if (streq(first, namespace))
+        return 0;
+    return error_set(f->e, -EEXIST,
+                     "pods of two namespaces, %.63s and %.63s, have the label " LABEL
+                     "%s: name the DaemonSet's with --driver-namespace",
+                     first, namespace, driver_of(f->cluster));
+}
+
 static int on_pod(void *userdata, const char *line, size_t len)
 {
     _cleanup_(cJSON_Deletep) cJSON *pod = NULL;
@@ -150,10 +207,23 @@ static int on_pod(void *userdata, const char *line, size_t len)
         return r;
     if (name == NULL || in == NULL)
         return invalid_output(f);
-    if (node == NULL || !is_daemon(pod) || !is_chosen(f->cluster, node) ||
-        is_found(f->cluster, node))
+    if (node == NULL || !is_daemon(pod) || !is_chosen(f->cluster, node))
         return 0;
-    return add(f, node, in, name);
+    r = check_namespace(f, in);
+    return r < 0 || is_found(f->cluster, node) ? r : add(f, node, in, name);
+}
+
+/* Many nodes have the same drivers. */
+static void offer_drivers(struct finding *f, const cJSON *drivers)
+{
+    const cJSON *driver;
+
+    cJSON_ArrayForEach (driver, drivers) {
+        const char *name = json_text(driver, "name");
+
+        if (name != NULL)
+            name_list_offer_once(&f->others, name);
+    }
 }
 
 static int on_csi_node(void *userdata, const char *line, size_t len)
@@ -162,13 +232,17 @@ static int on_csi_node(void *userdata, const char *line, size_t len)
     struct finding *f = userdata;
     int r = json_parse(line, len, &node, f->e);
     const char *name = json_text(json_member(node, "metadata"), "name");
+    const cJSON *drivers = json_path(node, "spec", "drivers", NULL);
 
     if (r < 0)
         return r;
     if (name == NULL)
         return invalid_output(f);
-    if (!has_named(json_path(node, "spec", "drivers", NULL), DRIVER) ||
-        !is_chosen(f->cluster, name) || is_found(f->cluster, name))
+    if (!is_chosen(f->cluster, name))
+        return 0;
+    f->has_node = true;
+    offer_drivers(f, drivers);
+    if (!has_named(drivers, driver_of(f->cluster)) || is_found(f->cluster, name))
         return 0;
     return add(f, name, NULL, NULL);
 }
@@ -179,23 +253,57 @@ static int compare(const void *a, const void *b)
                   ((const struct cluster_daemon *)b)->node);
 }
 
+/* Why no daemon was found. */
+static int none_found(const struct finding *f)
+{
+    const char *node = f->cluster->choice.node, *driver = driver_of(f->cluster);
+    struct error others;
+
+    name_list_print(&f->others, &others);
+    if (node != NULL && !f->has_node)
+        return error_set(f->e, -ENOENT,
+                         "the cluster has no node %.253s: see `kubectl get csinodes`", node);
+    if (node != NULL)
+        return error_set(f->e, -ENOENT,
+                         "node %.253s does not have the driver %s; it has: %s; --driver names one",
+                         node, driver, others.text);
+    return error_set(
+        f->e, -ENOENT,
+        "no node has the driver %s; drivers of the cluster: %s; --driver names one. On "
+        "a host, run `secretfs status`",
+        driver, others.text);
+}
+
+static int find_pods(struct finding *f)
+{
+    const struct cluster_choice *choice = &f->cluster->choice;
+    char label[sizeof(LABEL) + DRIVER_NAME_SIZE];
+    const char *const words[] = {"get",
+                                 "pods",
+                                 "-l",
+                                 label,
+                                 "-o",
+                                 KUBECTL_EACH_ITEM("@"),
+                                 choice->namespace != NULL ? "-n" : "-A",
+                                 choice->namespace,
+                                 NULL};
+
+    snprintf(label, sizeof(label), LABEL "%s", driver_of(f->cluster));
+    return kubectl_read_lines(&choice->kubectl, words, on_pod, f, f->e);
+}
+
 int cluster_find(struct cluster *cluster, struct error *e)
 {
-    static const char *const pods[] = {
-        "get", "pods", "-A", "-l", LABEL, "-o", KUBECTL_EACH_ITEM("@"), NULL};
     static const char *const nodes[] = {"get", "csinodes", "-o", KUBECTL_EACH_ITEM("@"), NULL};
-    struct finding f = {.cluster = cluster, .e = e};
-    int r = kubectl_read_lines(&cluster->kubectl, pods, on_pod, &f, e);
+    struct finding f = {.cluster = cluster, .e = e, .others = NAME_LIST_INIT(driver_of(cluster))};
+    int r = find_pods(&f);
 
     if (r == 0)
-        r = kubectl_read_lines(&cluster->kubectl, nodes, on_csi_node, &f, e);
+        r = kubectl_read_lines(&cluster->choice.kubectl, nodes, on_csi_node, &f, e);
     if (r < 0)
         return r;
-    if (cluster->n == 0 && cluster->node != NULL)
-        return error_set(e, -ENOENT, "node %s does not have the driver " DRIVER, cluster->node);
     if (cluster->n == 0)
-        return error_set(e, -ENOENT,
-                         "no node has the driver " DRIVER "; on a host, run `secretfs status`");
+        return none_found(&f);
     qsort(cluster->list, cluster->n, sizeof(*cluster->list), compare);
     return 0;
 }
@@ -229,7 +337,7 @@ static void run_one(const struct run *run, struct cluster_daemon *daemon)
         words[n++] = run->words[i];
     }
     words[n] = NULL;
-    kubectl_argv(&run->cluster->kubectl, words, argv);
+    kubectl_argv(&run->cluster->choice.kubectl, words, argv);
     daemon->result = process_read(argv, &daemon->output, &daemon->errors);
 }
 

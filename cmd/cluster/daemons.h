@@ -6,6 +6,8 @@
  *
  * Thread: the caller's; cluster_run() has helpers of its own and returns when they have ended.
  */
+#include <getopt.h>
+
 #include "base/buf.h"
 #include "cmd/shared/kubectl.h"
 
@@ -20,9 +22,36 @@ struct cluster_daemon {
     struct buf errors;
 };
 
-struct cluster {
+/* Which daemons. Strings are borrowed. */
+struct cluster_choice {
     struct kubectl kubectl;
-    const char *node;            /* only that one; NULL: all */
+    const char *node;      /* only that one; NULL: all */
+    const char *driver;    /* NULL: the default name */
+    const char *namespace; /* of the DaemonSet; NULL: any */
+};
+
+/* The options for it, for a command's table; numbers that no other option has. */
+enum { CLUSTER_OPTION_NODE = 528, CLUSTER_OPTION_DRIVER, CLUSTER_OPTION_NAMESPACE };
+#define CLUSTER_LONG_OPTIONS                                                                       \
+    {"node", required_argument, NULL, CLUSTER_OPTION_NODE},                                        \
+        {"driver", required_argument, NULL, CLUSTER_OPTION_DRIVER},                                \
+        {"driver-namespace", required_argument, NULL, CLUSTER_OPTION_NAMESPACE},                   \
+        KUBECTL_LONG_OPTIONS
+#define CLUSTER_OPTIONS_HELP                                                                       \
+    "      --node NODE          only this node\n"                                                  \
+    "      --driver NAME        the driver's name (default: csi.secretfs.io)\n"                    \
+    "      --driver-namespace NS  only DaemonSets of this namespace\n"                             \
+    "      --kubeconfig FILE    kubectl's kubeconfig\n"                                            \
+    "      --context NAME       context of the kubeconfig to use\n"
+
+/* Take one of them. Return: 1; 0 if @option is none; -EINVAL with @e. */
+int cluster_set_option(struct cluster_choice *choice, int option, const char *value,
+                       struct error *e);
+/* Whether one of them was given. */
+bool cluster_option_is_given(const struct cluster_choice *choice);
+
+struct cluster {
+    struct cluster_choice choice;
     struct cluster_daemon *list; /* sorted by node */
     size_t n;
     size_t n_allocated;
@@ -32,9 +61,10 @@ void cluster_deinit(struct cluster *cluster);
 
 /*
  * Find the daemons.
- * @cluster: the first two members are set; the strings are borrowed
- * Return: 0; -ENOENT with @e if there are none; -E2BIG above CLUSTER_NODES_MAX; -EIO if kubectl
- * fails; -EINVAL for an invalid answer; -ENOMEM; with @e.
+ * @cluster: only the choice is set
+ * Return: 0; -ENOENT with @e if there are none; -EEXIST if pods of several namespaces say that they
+ * are the driver's; -E2BIG above CLUSTER_NODES_MAX; -EIO if kubectl fails; -EINVAL for an invalid
+ * answer; -ENOMEM; with @e.
  */
 int cluster_find(struct cluster *cluster, struct error *e);
 

@@ -27,11 +27,8 @@ static void print_help(const struct invocation *invocation)
         "Run `secretfs doctor` in the DaemonSet's pod of each node. Nothing is changed. The exit\n"
         "status is 1 if a check failed, or a node has no such pod.\n"
         "\n"
-        "      --node NODE        only this node\n"
-        "  -o, --output FORMAT    text (default) or json\n"
-        "      --kubeconfig FILE  kubectl's kubeconfig\n"
-        "      --context NAME     context of the kubeconfig to use\n"
-        "  -h, --help             show this help\n",
+        "  -o, --output FORMAT      text (default) or json\n" CLUSTER_OPTIONS_HELP
+        "  -h, --help               show this help\n",
         invocation->program);
 }
 
@@ -104,13 +101,15 @@ static bool all_passed(const struct cluster *cluster)
 
 static int run(struct command *c, bool *ret_passed, struct error *e)
 {
-    static const char *const as_text[] = {"doctor", NULL};
-    static const char *const as_json[] = {"doctor", "-o", "json", NULL};
+    const char *driver = c->cluster.choice.driver;
+    const char *const words[] = {
+        "doctor", "-o", c->as_json ? "json" : "text", driver != NULL ? "--driver-name" : NULL,
+        driver,   NULL};
     int r = cluster_find(&c->cluster, e);
 
     if (r < 0)
         return r;
-    cluster_run(&c->cluster, c->as_json ? as_json : as_text);
+    cluster_run(&c->cluster, words);
     if (c->as_json)
         r = print_json(&c->cluster, e);
     else
@@ -121,31 +120,28 @@ static int run(struct command *c, bool *ret_passed, struct error *e)
 
 /* ---- the command line */
 
-enum { OPTION_NODE = 256 };
-
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct command *c = userdata;
+    int r;
 
-    if (kubectl_set_option(&c->cluster.kubectl, option, value))
-        return 0;
     switch (option) {
-    case OPTION_NODE:
-        c->cluster.node = value;
-        return 0;
     case 'o':
         return output_parse(value, &c->as_json, e);
-    default:
+    case 'h':
         c->wants_help = true;
         return ARGUMENTS_ENOUGH;
+    default:
+        r = cluster_set_option(&c->cluster.choice, option, value, e);
+        assert(r != 0);
+        return r < 0 ? r : 0;
     }
 }
 
 static int parse(int argc, char *argv[], struct command *c, struct error *e)
 {
-    static const struct option options[] = {{"node", required_argument, NULL, OPTION_NODE},
-                                            {"output", required_argument, NULL, 'o'},
-                                            KUBECTL_LONG_OPTIONS,
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            CLUSTER_LONG_OPTIONS,
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     int r = arguments_parse(argc, argv, ":o:h", options, set_option, c, e);

@@ -72,7 +72,8 @@ int rollout_cluster_judge(const struct rollout_cluster *cluster,
                           struct buf *reasons, struct error *e)
 {
     struct reading reading = {.e = e};
-    struct rollout_pods_query query = {.resource_version = reading.version};
+    struct rollout_pods_query query = {.driver = cluster->driver,
+                                       .resource_version = reading.version};
     _cleanup_(rollout_pods_freep) struct rollout_pods *pods = NULL;
     int r = rollout_pods_new(&query, &pods);
 
@@ -91,7 +92,9 @@ int rollout_cluster_judge(const struct rollout_cluster *cluster,
     if (r < 0)
         return failed(r, e);
     if (ret_verdict->n_volumes == 0)
-        return error_set(e, -ENOENT, "no pod of the namespace mounts %.300s by secretfs",
-                         cluster->object);
+        return error_set(e, -ENOENT,
+                         "no pod of the namespace mounts %.200s by the driver %s; --driver names "
+                         "another",
+                         cluster->object, cluster->driver);
     return 0;
 }

@@ -7,6 +7,7 @@
 /* Strings are borrowed. */
 struct rollout_cluster {
     struct kubectl kubectl;
+    const char *driver;           /* of the pods' volumes */
     const char *namespace;        /* NULL: kubectl's */
     const char *object;           /* "secret/NAME", "configmap/NAME" */
     const char *resource_version; /* NULL: the newest that the API server has */

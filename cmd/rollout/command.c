@@ -61,6 +61,8 @@ static void print_help(const struct invocation *invocation)
         "      --resource-version V  wait for this version of the object, or a later one\n"
         "  -w, --watch[=false]   false: print the state once, and do not wait\n"
         "      --timeout D       wait for 30s, 5m, ...; 0 (the default) is for ever\n"
+        "      --driver NAME         the driver of the pods' volumes (default:\n"
+        "                            " NODE_DRIVER_NAME_DEFAULT "), of the cluster\n"
         "      --kubeconfig FILE, --context NAME  kubectl's, of the cluster\n"
         "  -h, --help            show this help\n"
         "\n"
@@ -201,7 +203,7 @@ static int wait_for_rollout(struct rollout_command *c, int *ret_code, struct err
 
 /* ---- the command line */
 
-enum { OPTION_TIMEOUT = 256, OPTION_RESOURCE_VERSION, OPTION_RUN_DIR };
+enum { OPTION_TIMEOUT = 256, OPTION_RESOURCE_VERSION, OPTION_RUN_DIR, OPTION_DRIVER };
 
 static int parse_watch(const char *value, bool *ret_is_watching, struct error *e)
 {
@@ -246,6 +248,9 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_RUN_DIR:
         c->run_dir = value;
         return 0;
+    case OPTION_DRIVER:
+        c->cluster.driver = value;
+        return node_driver_name_check(value, e);
     default:
         if (kubectl_set_option(&c->cluster.kubectl, option, value))
             return 0;
@@ -260,9 +265,17 @@ const struct option rollout_long_options[] = {
     {"resource-version", required_argument, NULL, OPTION_RESOURCE_VERSION},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+    {"driver", required_argument, NULL, OPTION_DRIVER},
     KUBECTL_LONG_OPTIONS,
     {"help", no_argument, NULL, 'h'},
     {0}};
+
+/* Whether an option was given that only a cluster has. */
+static bool has_cluster_option(const struct rollout_command *c)
+{
+    return c->cluster.driver != NULL || c->cluster.kubectl.kubeconfig != NULL ||
+           c->cluster.kubectl.context != NULL;
+}
 
 /* Whether the host or the cluster is asked. Return: 0; -EINVAL with @e. */
 static int check_place(struct rollout_command *c, bool is_plugin, struct error *e)
@@ -272,14 +285,16 @@ static int check_place(struct rollout_command *c, bool is_plugin, struct error *
     c->is_cluster = is_plugin && !is_path(c->target);
     if (c->is_cluster) {
         cluster->object = c->target;
+        if (cluster->driver == NULL)
+            cluster->driver = NODE_DRIVER_NAME_DEFAULT;
         cluster->namespace = c->query.object.namespace;
         cluster->resource_version = c->query.resource_version;
         return rollout_object_check(cluster->object, e);
     }
-    if (cluster->kubectl.kubeconfig != NULL || cluster->kubectl.context != NULL)
+    if (has_cluster_option(c))
         return error_set(e, -EINVAL,
-                         "--kubeconfig and --context are options of `kubectl secretfs rollout "
-                         "status OBJECT`, which asks a cluster");
+                         "--driver, --kubeconfig and --context are options of `kubectl secretfs "
+                         "rollout status OBJECT`, which asks a cluster");
     if (is_path(c->target))
         return 0;
     c->query.object.object = c->target;
@@ -291,9 +306,7 @@ const char *const rollout_verbs[] = {"status", "pause", "resume", "undo", "histo
 /* What concerns this host alone. Return: 0; -EINVAL with @e. */
 static int check_host(struct rollout_command *c, bool is_plugin, struct error *e)
 {
-    const struct kubectl *kubectl = &c->cluster.kubectl;
-
-    if (is_plugin || kubectl->kubeconfig != NULL || kubectl->context != NULL)
+    if (is_plugin || has_cluster_option(c))
         return error_set(e, -EINVAL,
                          "`rollout %s` is for the volumes of a node: run `secretfs rollout %s` "
                          "there; annotations stage an update of a cluster",

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 
 #include "fetcher/api/pod.h"
-#include "node/options.h"
 #include "volume/attributes.h"
 
 #define ROW_FORMAT  "%-*s   %-20s   %-8s   %-20s   %s\n"
@@ -101,8 +100,7 @@ static bool is_concerned(const struct rollout_pods_query *query, const cJSON *po
     cJSON_ArrayForEach (volume, volumes) {
         const char *driver = json_text(json_member(volume, "csi"), "driver");
 
-        if (driver != NULL && streq(driver, NODE_DRIVER_NAME_DEFAULT) &&
-            mounts_object(query, volumes, volume))
+        if (driver != NULL && streq(driver, query->driver) && mounts_object(query, volumes, volume))
             return true;
     }
     return false;

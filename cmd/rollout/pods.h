@@ -11,6 +11,7 @@
 struct rollout_pods_query {
     enum object_kind kind;
     const char *name;
+    const char *driver;           /* of the pods' volumes */
     const char *resource_version; /* that the pods have to have, or a later one */
 };
 

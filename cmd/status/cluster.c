@@ -127,7 +127,7 @@ static int select_pods(const struct status_cluster *from, cJSON *list, struct er
                                  NULL};
     _cleanup_(cJSON_Deletep) cJSON *pods = cJSON_CreateObject();
     struct selection s = {.pods = pods, .e = e};
-    int r = kubectl_read_lines(&from->kubectl, words, on_pod, &s, e);
+    int r = kubectl_read_lines(&from->choice.kubectl, words, on_pod, &s, e);
 
     if (r == 0)
         remove_others(pods, list);
@@ -150,8 +150,7 @@ static int collect(struct cluster *cluster, bool is_debug, cJSON *list, struct e
 int status_request_cluster(const struct status_cluster *from, bool is_debug, cJSON **ret_list,
                            struct error *e)
 {
-    _cleanup_(cluster_deinit) struct cluster cluster = {.kubectl = from->kubectl,
-                                                        .node = from->node};
+    _cleanup_(cluster_deinit) struct cluster cluster = {.choice = from->choice};
     _cleanup_(cJSON_Deletep) cJSON *list = cJSON_CreateObject();
     int r = cluster_find(&cluster, e);
 

@@ -5,8 +5,7 @@
 #include "encoding/json.h"
 
 struct status_cluster {
-    struct kubectl kubectl;
-    const char *node;     /* NULL: all */
+    struct cluster_choice choice;
     const char *selector; /* of pods' labels, as kubectl's -l; NULL: any pod, and static volumes */
 };
 

@@ -56,10 +56,8 @@ static void print_help(const struct invocation *invocation)
         "  -h, --help           show this help\n"
         "\n"
         "Of the cluster:\n"
-        "      --node NODE        only this node\n"
-        "  -l, --selector LABELS  only volumes of pods with these labels, as for kubectl\n"
-        "      --kubeconfig FILE  kubectl's kubeconfig\n"
-        "      --context NAME     context of the kubeconfig to use\n",
+        "  -l, --selector LABELS    only volumes of pods with these labels, as for "
+        "kubectl\n" CLUSTER_OPTIONS_HELP,
         invocation->program);
 }
 
@@ -294,14 +292,13 @@ static int parse_format(const char *value, enum status_format *ret_format, struc
     return 0;
 }
 
-enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG, OPTION_POD, OPTION_OBJECT, OPTION_NODE };
+enum { OPTION_NO_HEADERS = 256, OPTION_DEBUG, OPTION_POD, OPTION_OBJECT };
 
 static int set_option(void *userdata, int option, const char *value, struct error *e)
 {
     struct status_command *c = userdata;
+    int r;
 
-    if (kubectl_set_option(&c->cluster.kubectl, option, value))
-        return 0;
     switch (option) {
     case 'o':
         return parse_format(value, &c->format, e);
@@ -317,9 +314,6 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case 'l':
         c->cluster.selector = value;
         return 0;
-    case OPTION_NODE:
-        c->cluster.node = value;
-        return 0;
     case 'w':
         c->is_watching = true;
         return 0;
@@ -329,9 +323,13 @@ static int set_option(void *userdata, int option, const char *value, struct erro
     case OPTION_DEBUG:
         c->is_debug = true;
         return 0;
-    default:
+    case 'h':
         c->wants_help = true;
         return ARGUMENTS_ENOUGH;
+    default:
+        r = cluster_set_option(&c->cluster.choice, option, value, e);
+        assert(r != 0);
+        return r < 0 ? r : 0;
     }
 }
 
@@ -339,8 +337,7 @@ const struct option status_long_options[] = {{"namespace", required_argument, NU
                                              {"pod", required_argument, NULL, OPTION_POD},
                                              {"object", required_argument, NULL, OPTION_OBJECT},
                                              {"selector", required_argument, NULL, 'l'},
-                                             {"node", required_argument, NULL, OPTION_NODE},
-                                             KUBECTL_LONG_OPTIONS,
+                                             CLUSTER_LONG_OPTIONS,
                                              {"output", required_argument, NULL, 'o'},
                                              {"watch", no_argument, NULL, 'w'},
                                              {"no-headers", no_argument, NULL, OPTION_NO_HEADERS},
@@ -354,14 +351,14 @@ static int check_place(const struct invocation *invocation, struct status_comman
 {
     const struct status_cluster *cluster = &c->cluster;
     bool is_plugin = streq(invocation->program, KUBECTL_PLUGIN);
-    bool has_cluster = cluster->node != NULL || cluster->selector != NULL ||
-                       cluster->kubectl.kubeconfig != NULL || cluster->kubectl.context != NULL;
+    bool has_cluster = cluster->selector != NULL || cluster_option_is_given(&cluster->choice);
 
     c->is_cluster = is_plugin && c->target == NULL;
     if (has_cluster && !c->is_cluster)
         return error_set(e, -EINVAL,
-                         "--node, --selector, --kubeconfig and --context are options of "
-                         "`kubectl secretfs status` without a path: it lists a cluster");
+                         "--node, --selector, --driver, --driver-namespace, --kubeconfig and "
+                         "--context are options of `kubectl secretfs status` without a path: it "
+                         "lists a cluster");
     if (c->is_cluster && c->is_watching)
         return error_set(e, -EINVAL,
                          "a cluster cannot be watched; repeat the command, or run `secretfs "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -298,6 +299,31 @@ def test_volume_outlives_its_daemon(release: Release, ns: Namespace, pods: Pods)
     assert pod.probed()["ours"].errors == []
     pod.delete()
     until(pod.is_off_the_node, "nothing is left of it")
+
+
+def test_kubectl_plugin_finds_the_release(
+    release: Release, ns: Namespace, pods: Pods, tmp_path: Path
+) -> None:
+    """By the driver's name: name and namespace of the release, and its run directory, are its own."""
+    (tmp_path / "kubectl-secretfs").symlink_to(program().absolute())
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ns.create("db", {"key": ns.values.new(1)})
+    csi = {"driver": release.driver, "volumeAttributes": {"secretName": "db"}, "readOnly": True}
+    pod = pods.probe("reader", {"ours": {"csi": {**csi, "nodePublishSecretRef": {"name": "db"}}}})
+
+    def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(ns.cluster.kubectl.program), "secretfs", *arguments]
+        env = ns.cluster.kubectl.environment(**path)
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    listed = kubectl("status", "--driver", release.driver, "-n", ns.name, "--no-headers")
+    assert f"{ns.name}/{pod.name}" in listed.stdout and "secret/" in listed.stdout, listed
+    report = kubectl("doctor", "--driver", release.driver)
+    assert report.stdout.startswith("node ") and release.driver in report.stdout, report
+    done = kubectl("status", "--driver", "none.example")
+    assert done.returncode == 1
+    assert "no node has the driver none.example" in done.stderr and release.driver in done.stderr
+    pod.delete()
 
 
 # ---- kubelets of other distributions

@@ -302,7 +302,11 @@ def test_values_arrive(helm: Helm) -> None:
     account = "system:serviceaccount:secretfs:secretfs"
     assert constraints["users"] == [account, f"{account}-keeper"]
     labels = daemonset(rendered)["spec"]["template"]["metadata"]["labels"]
-    assert labels == {"app.kubernetes.io/name": "secretfs", "example.com/kind": "agent"}
+    assert labels == {
+        "app.kubernetes.io/name": "secretfs",
+        "secretfs.io/driver": "csi.secretfs.io",
+        "example.com/kind": "agent",
+    }
     assert all(document["metadata"]["labels"]["team"] == "platform" for document in rendered)
 
 

@@ -75,6 +75,8 @@ def test_service_account_can_only_read(kubectl: str, directory: Path) -> None:
     daemonset = daemonset_of(kubectl, directory, "secretfs")
     (container,) = daemonset["spec"]["template"]["spec"]["containers"]
     assert f"--rights={rights}" in container["args"]
+    driver = daemonset["spec"]["template"]["metadata"]["labels"]["secretfs.io/driver"]
+    assert f"--driver-name={driver}" in container["args"]
     roles = [document for document in loaded if "rules" in document]
     objects = {"secrets", "configmaps"} if rights == "daemon" else set()
     pods = {"pods", "nodes"} if rights != "node" else set()

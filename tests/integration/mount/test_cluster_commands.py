@@ -16,9 +16,16 @@ from lib.sources import Manifests
 DRIVER = "csi.secretfs.io"
 
 
-def pod(name: str, node: str, *, phase: str = "Running", container: str = "secretfs") -> Any:
+def pod(
+    name: str,
+    node: str,
+    *,
+    phase: str = "Running",
+    container: str = "secretfs",
+    namespace: str = "kube-system",
+) -> Any:
     return {
-        "metadata": {"namespace": "kube-system", "name": name},
+        "metadata": {"namespace": namespace, "name": name},
         "spec": {"nodeName": node, "containers": [{"name": container}]},
         "status": {"phase": phase},
     }
@@ -142,12 +149,56 @@ def test_selector_keeps_volumes_of_the_pods_alone(
     assert any("get pods -A -l app=web " in line for line in cluster.arguments())
 
 
-def test_no_node(cluster: Cluster) -> None:
-    for command in ("status", "doctor"):
-        done = cluster.run(command)
-        assert done.returncode == 1 and "no node has the driver csi.secretfs.io" in done.stderr
-        done = cluster.run(command, "--node", "n1")
-        assert done.returncode == 1 and "node n1 does not have the driver" in done.stderr
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_no_node(cluster: Cluster, command: str) -> None:
+    """What the cluster has instead is named, each driver once."""
+    done = cluster.run(command)
+    assert done.returncode == 1
+    assert "no node has the driver csi.secretfs.io; drivers of the cluster: none" in done.stderr
+    nodes = [csi_node("n1", "csi.secretfs.example"), csi_node("n2", "ebs"), csi_node("n3", "ebs")]
+    cluster.write([], nodes)
+    done = cluster.run(command)
+    assert done.returncode == 1
+    assert "drivers of the cluster: csi.secretfs.example, ebs; --driver names one" in done.stderr
+    done = cluster.run(command, "--node", "n2")
+    assert done.returncode == 1
+    assert "node n2 does not have the driver csi.secretfs.io; it has: ebs; --driver" in done.stderr
+    done = cluster.run(command, "--node", "n9")
+    assert done.returncode == 1 and "the cluster has no node n9" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_another_driver(cluster: Cluster, command: str) -> None:
+    """The label has its name, so that neither the release's name nor its namespace matters."""
+    cluster.write([pod("b", "n2", namespace="storage")], [csi_node("n3", "csi.example")])
+    done = cluster.run(command, "--driver", "csi.example")
+    assert done.returncode == 1
+    assert "node n3: the driver is registered, but no pod of the DaemonSet" in done.stderr
+    listed, _, run = cluster.arguments()
+    assert listed.startswith("get pods -l secretfs.io/driver=csi.example -o ")
+    assert listed.endswith(" -A")
+    assert run.startswith("exec -n storage b -c secretfs -- /usr/bin/secretfs ")
+    assert run.endswith(" --driver-name csi.example") == (command == "doctor")
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_pods_of_two_namespaces(cluster: Cluster, command: str) -> None:
+    """A user's pod with the label does not answer for a node."""
+    cluster.write([pod("a", "n1"), pod("theirs", "n2", namespace="shop")], [])
+    done = cluster.run(command)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "pods of two namespaces, kube-system and shop, have the label" in done.stderr
+    assert not any(line.startswith("exec") for line in cluster.arguments())
+    cluster.write([pod("a", "n1")], [])
+    cluster.run(command, "--driver-namespace", "kube-system")
+    *_, listed, _, _ = cluster.arguments()
+    assert "get pods -l " in listed and listed.endswith(" -n kube-system")
+
+
+@pytest.mark.parametrize("command", [["status"], ["doctor"], ["rollout", "status", "secret/db"]])
+def test_invalid_driver(cluster: Cluster, command: list[str]) -> None:
+    done = cluster.run(*command, "--driver", "a,b=c")
+    assert done.returncode == 2 and 'invalid driver name "a,b=c"' in done.stderr
 
 
 def test_a_path_is_one_of_this_host(cluster: Cluster, manifests: Manifests, mount) -> None:
@@ -161,8 +212,9 @@ def test_a_path_is_one_of_this_host(cluster: Cluster, manifests: Manifests, moun
 
 def test_options_that_do_not_fit(cluster: Cluster, area: Path) -> None:
     assert "cannot be watched" in cluster.run("status", "-w").stderr
-    done = program.run([program.binary(), "status", "--node", "n1"], home=area)
-    assert done.returncode == 2 and "kubectl secretfs status" in done.stderr
+    for option in ("--node", "--driver", "--driver-namespace"):
+        done = program.run([program.binary(), "status", option, "n1"], home=area)
+        assert done.returncode == 2 and "kubectl secretfs status" in done.stderr
     assert cluster.run("doctor", "x").returncode == cluster.run("doctor", "-o", "x").returncode == 2
 
 

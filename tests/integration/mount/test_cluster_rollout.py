@@ -85,6 +85,16 @@ def test_all_pods_are_current(cluster: Cluster) -> None:
     assert ".data" not in "".join(asked)
 
 
+def test_pods_of_another_driver(cluster: Cluster) -> None:
+    cluster.put([pod("web-0")])
+    code, _, errors = cluster.run("secret/db", "--driver", "other.example")
+    assert code == 1
+    assert "no pod of the namespace mounts secret/db by the driver other.example" in errors
+    text = (cluster.area / "pods").read_text().replace("csi.secretfs.io", "other.example")
+    (cluster.area / "pods").write_text(text)
+    assert cluster.run("secret/db", "--driver", "other.example")[0] == 0
+
+
 def test_it_waits_for_pods_and_new_versions(cluster: Cluster) -> None:
     cluster.put([pod("web-0"), pod("web-1", status="False")])
     with cluster.start("secret/db") as process:

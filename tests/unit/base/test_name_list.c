@@ -86,6 +86,17 @@ static void a_part_of_the_names_says_so(void **state)
     assert_printed(&list, "db and more");
 }
 
+static void repeated_name_is_shown_once(void **state)
+{
+    struct name_list list = NAME_LIST_INIT("x");
+
+    for (int i = 0; i < 3; i++) {
+        name_list_offer_once(&list, "ebs");
+        name_list_offer_once(&list, "db");
+    }
+    assert_printed(&list, "db, ebs");
+}
+
 /* A wanted name that is too long to be compared: by their order. */
 static void long_wanted_name(void **state)
 {
@@ -99,8 +110,11 @@ static void long_wanted_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nearest_comes_first),   cmocka_unit_test(list_is_bounded),
-        cmocka_unit_test(long_names_leave_room), cmocka_unit_test(a_part_of_the_names_says_so),
+        cmocka_unit_test(nearest_comes_first),
+        cmocka_unit_test(list_is_bounded),
+        cmocka_unit_test(long_names_leave_room),
+        cmocka_unit_test(a_part_of_the_names_says_so),
+        cmocka_unit_test(repeated_name_is_shown_once),
         cmocka_unit_test(long_wanted_name),
     };
 

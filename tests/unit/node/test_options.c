@@ -300,8 +300,8 @@ static void test_invalid_arguments(void **state)
         const char *line;
         const char *message;
     } faults[] = {
-        {"--driver-name=-x", "invalid driver-name"},
-        {"--driver-name=a_b", "invalid driver-name"},
+        {"--driver-name=-x", "invalid driver name"},
+        {"--driver-name=a_b", "invalid driver name"},
         {"--endpoint=tcp://127.0.0.1:1", "absolute path"},
         {"--kubelet-root=kubelet", "absolute path"},
         {"--registration-path=x", "absolute path"},

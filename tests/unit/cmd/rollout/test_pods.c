@@ -19,7 +19,7 @@
 #define PROVEN(message) CONDITION("True", "AllConsumersCurrent", message)
 
 static const struct rollout_pods_query query = {
-    .kind = OBJECT_SECRET, .name = "db", .resource_version = "12"};
+    .driver = "csi.secretfs.io", .kind = OBJECT_SECRET, .name = "db", .resource_version = "12"};
 
 struct outcome {
     struct rollout_verdict verdict;

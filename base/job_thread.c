@@ -110,15 +110,21 @@ static struct job *take_done(struct job_thread *t)
     return take_first(&t->done);
 }
 
+static void report_done(struct job_thread *t)
+{
+    struct job *job;
+
+    while ((job = take_done(t)) != NULL)
+        t->kind->done(t->userdata, job);
+}
+
 static int on_done(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct job_thread *t = userdata;
-    struct job *job;
     eventfd_t count;
 
     eventfd_read(t->done_fd, &count);
-    while ((job = take_done(t)) != NULL)
-        t->kind->done(t->userdata, job);
+    report_done(t);
     return 0;
 }
 
@@ -180,6 +186,12 @@ static void stop(struct job_thread *t)
     }
     while (t->n_threads > 0)
         pthread_join(t->threads[--t->n_threads], NULL);
+}
+
+void job_thread_finish(struct job_thread *thread)
+{
+    stop(thread);
+    report_done(thread);
 }
 
 struct job_thread *job_thread_free(struct job_thread *thread)

@@ -45,6 +45,8 @@ int job_thread_new(sd_event *event, const struct job_kind *kind, void *userdata,
  * Return: 0; -errno, and some of them may run.
  */
 int job_thread_start(struct job_thread *thread) MUST_CHECK;
+/* Wait until all jobs have run, and call done() for them. No job may be added any more. */
+void job_thread_finish(struct job_thread *thread);
 /* Waits until all jobs have run; done() is not called any more. NULL is fine. Return: NULL. */
 struct job_thread *job_thread_free(struct job_thread *thread);
 DEFINE_CLEANUP(struct job_thread *, job_thread_free)

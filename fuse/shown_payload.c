@@ -58,3 +58,10 @@ int shown_payload_read(struct tree *tree, uint64_t dir_id, struct payload **ret_
         snprintf(ret_generation, GENERATION_NAME_SIZE, "%s", name);
     return r;
 }
+
+uint64_t shown_update(struct tree *tree, uint64_t dir_id)
+{
+    struct stat status;
+
+    return tree_find(tree, dir_id, "..data", &status) == 0 ? status.st_ino : 0;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What a volume of an adopted tree shows, as the payload that an earlier process has published. */
+/* What a volume of a tree shows: of an adopted one the payload that was published, and which
+ * update. */
 #include "fuse/tree.h"
 #include "fuse/writer.h"
 
@@ -12,3 +13,11 @@
  */
 int shown_payload_read(struct tree *tree, uint64_t dir_id, struct payload **ret_payload,
                        char ret_generation[static GENERATION_NAME_SIZE], struct error *e);
+
+/*
+ * Which update a volume shows: each one makes a new link ..data, also of files that change in
+ * place, and its node's id is in the state as soon as a reader can see it. Later ones are larger,
+ * those of the next process as well.
+ * Thread: any. Return: 0: nothing is published.
+ */
+uint64_t shown_update(struct tree *tree, uint64_t dir_id);

@@ -533,6 +533,7 @@ static int take_over(struct csi_service *csi, const char *id, const char *text, 
     if (r == 0)
         r = node_shown_find(file_systems, &csi->area, id, document.record.target, &shown, e);
     shown.orders = TAKE(document.orders);
+    shown.notified = document.record.notified;
     return r == 0 ? adopt_volume(csi, id, &document, &shown, e) : r;
 }
 

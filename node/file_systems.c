@@ -345,6 +345,15 @@ int node_file_systems_read_shown(struct node_file_systems *all, enum node_fs fs,
     return shown_payload_read(file_system_of(all, fs)->tree, node, ret_payload, ret_generation, e);
 }
 
+uint64_t node_file_systems_shown_update(const struct node_file_systems *all, enum node_fs fs,
+                                        const char *id)
+{
+    struct tree *tree = file_system_of(all, fs)->tree;
+    struct stat status;
+
+    return tree_find(tree, TREE_ROOT_ID, id, &status) == 0 ? shown_update(tree, status.st_ino) : 0;
+}
+
 /* With its record, if it has one. */
 static void remove_leftover(const struct file_system *fs, const char *name)
 {

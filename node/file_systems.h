@@ -110,6 +110,9 @@ int node_file_systems_find_directory(const struct node_file_systems *all, const 
 int node_file_systems_read_shown(struct node_file_systems *all, enum node_fs fs, uint64_t node,
                                  struct payload **ret_payload,
                                  char ret_generation[static GENERATION_NAME_SIZE], struct error *e);
+/* As shown_update(). @id: of the volume */
+uint64_t node_file_systems_shown_update(const struct node_file_systems *all, enum node_fs fs,
+                                        const char *id);
 
 /*
  * Drop the record of a volume of an earlier process that is not taken over, and remove its

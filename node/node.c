@@ -129,6 +129,7 @@ static void on_volume_changed(void *userdata, struct published *p)
     const struct node *node = userdata;
 
     node_volume_events_check(node->events, CONTAINER_OF(p, struct node_volume, published));
+    node_volume_notices_check(node->notices, CONTAINER_OF(p, struct node_volume, published));
     check_conditions(node, CONTAINER_OF(p, struct node_volume, published));
 }
 

@@ -16,6 +16,7 @@ struct node_shown {
     char generation[GENERATION_NAME_SIZE];
     uint64_t mount_id;                /* of the mount on the target */
     struct volume_kept_order *orders; /* of its record, set by the caller; NULL: none */
+    uint64_t notified;                /* the same; see volume_record.h */
 };
 
 /*

@@ -153,6 +153,8 @@ struct signaller *signaller_free(struct signaller *signaller)
 {
     if (signaller == NULL)
         return NULL;
+    if (signaller->thread != NULL)
+        job_thread_finish(signaller->thread);
     job_thread_free(signaller->thread);
     free(signaller);
     return NULL;

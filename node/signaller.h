@@ -23,7 +23,7 @@ typedef void signaller_done_fn(void *userdata, uint64_t owner, const struct pod_
 /* The thread starts with the first order. Return: 0, *ret_signaller is the caller's; -errno. */
 int signaller_new(sd_event *event, signaller_done_fn *done, void *userdata,
                   struct signaller **ret_signaller);
-/* Waits until all orders are sent; done() is not called any more. Return: NULL. */
+/* Waits until all orders are sent; done() is called for them, and may not send. Return: NULL. */
 struct signaller *signaller_free(struct signaller *signaller);
 DEFINE_CLEANUP(struct signaller *, signaller_free)
 

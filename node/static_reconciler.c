@@ -148,11 +148,11 @@ static void revision_volume_free(struct node_volume *volume)
 
 /*
  * Whether an earlier process has recorded the same volume: its file has not changed since.
- * @ret_orders: those of its record, or NULL; the caller's
+ * @ret_orders, @ret_notified: of its record; orders are NULL or the caller's
  */
 static bool is_recorded(const struct static_reconciler *all,
                         const struct node_volume_options *options,
-                        struct volume_kept_order **ret_orders)
+                        struct volume_kept_order **ret_orders, uint64_t *ret_notified)
 {
     const char *recorded =
         node_file_systems_find_record(all->context.volume_context->file_systems, options->id);
@@ -161,7 +161,9 @@ static bool is_recorded(const struct static_reconciler *all,
 
     if (recorded == NULL || volume_record_parse(recorded, &document, NULL) < 0)
         return false;
-    document.record.orders = NULL; /* a file has none */
+    *ret_notified = document.record.notified;
+    document.record.orders = NULL; /* a file has neither */
+    document.record.notified = 0;
     if (node_volume_print_record(options, &text) < 0 ||
         volume_record_print(&document.record, &same) < 0 || !streq(text, same))
         return false;
@@ -180,13 +182,16 @@ static int find_shown(const struct static_reconciler *all,
 {
     struct node_file_systems *file_systems = all->context.volume_context->file_systems;
     struct volume_kept_order *orders = NULL;
+    uint64_t notified = 0;
     int r = -ESTALE;
 
-    if (is_recorded(all, options, &orders))
+    if (is_recorded(all, options, &orders, &notified))
         r = node_shown_find(file_systems, &options->area, options->id, options->target, ret_shown,
                             e);
-    if (r == 0)
+    if (r == 0) {
         ret_shown->orders = TAKE(orders);
+        ret_shown->notified = notified;
+    }
     free(orders);
     if (r == -ESTALE)
         node_file_systems_drop_leftover(file_systems, options->id);

@@ -56,8 +56,7 @@ static void finish(struct reload *reload, const struct error *e)
     uint64_t owner = reload->owner;
 
     reload_free(reload);
-    if (!reloads->is_ending)
-        reloads->done(reloads->userdata, owner, e);
+    reloads->done(reloads->userdata, owner, e);
 }
 
 /* At the end of the daemon it is enough that systemd has the job. */

@@ -29,8 +29,8 @@ typedef int unit_bus_open_fn(sd_bus **ret_bus);
 int unit_reloads_new(sd_event *event, unit_bus_open_fn *open, unit_reload_done_fn *done,
                      void *userdata, struct unit_reloads **ret_reloads);
 /*
- * Waits a second at most for requests that systemd has not answered; done() is not called any more.
- * NULL is fine. Return: NULL.
+ * Waits a second at most for requests that systemd has not answered. For those that it has answered
+ * done() is called, although the reload may go on. NULL is fine. Return: NULL.
  */
 struct unit_reloads *unit_reloads_free(struct unit_reloads *reloads);
 DEFINE_CLEANUP(struct unit_reloads *, unit_reloads_free)

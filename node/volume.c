@@ -177,8 +177,8 @@ static void set_default_owner(struct volume_spec *spec)
         spec->gid = getegid();
 }
 
-static int print_with_orders(const struct node_volume_options *options,
-                             const struct volume_kept_order *orders, char **ret_text)
+static int print(const struct node_volume_options *options, const struct volume_kept_order *orders,
+                 uint64_t notified, char **ret_text)
 {
     const struct node_volume_options *o = options;
     struct volume_spec spec = *o->spec;
@@ -189,7 +189,8 @@ static int print_with_orders(const struct node_volume_options *options,
                                          .service_account = o->service_account,
                                          .source = o->pod == NULL ? o->identity->key : NULL,
                                          .spec = &spec,
-                                         .orders = orders};
+                                         .orders = orders,
+                                         .notified = notified};
 
     set_default_owner(&spec);
     return volume_record_print(&record, ret_text);
@@ -197,7 +198,7 @@ static int print_with_orders(const struct node_volume_options *options,
 
 int node_volume_print_record(const struct node_volume_options *options, char **ret_text)
 {
-    return print_with_orders(options, NULL, ret_text);
+    return print(options, NULL, 0, ret_text);
 }
 
 /* Return: the orders of all sources, for free(); NULL when out of memory. */
@@ -229,7 +230,7 @@ static int print_record(const struct node_volume *v, const struct volume_kept_or
                                                 .spec = v->spec,
                                                 .identity = v->identity};
 
-    return print_with_orders(&options, orders, ret_text);
+    return print(&options, orders, v->notified, ret_text);
 }
 
 static void note_recorded_orders(struct node_volume *v, bool has)
@@ -237,6 +238,18 @@ static void note_recorded_orders(struct node_volume *v, bool has)
     if (has != v->has_recorded_orders)
         node_file_systems_count_orders(v->context->file_systems, v->fs, has ? 1 : -1);
     v->has_recorded_orders = has;
+}
+
+/* A volume without a pod's uid has no processes. */
+bool node_volume_has_consumers(const struct node_volume *volume)
+{
+    return volume->reload_unit != NULL || volume->update_command != NULL ||
+           (volume->spec->update_signal != 0 && volume->pod_uid != NULL);
+}
+
+uint64_t node_volume_shown_update(const struct node_volume *volume)
+{
+    return node_file_systems_shown_update(volume->context->file_systems, volume->fs, volume->id);
 }
 
 /* Without a record the volume, or an order, ends with this process. */
@@ -247,7 +260,7 @@ static void record(struct node_volume *v)
     _cleanup_(freep) char *text = NULL;
     int r;
 
-    if (v->is_recorded && v->recorded_changes == changes)
+    if (v->is_recorded && v->recorded_changes == changes && v->is_notified_recorded)
         return;
     orders = list_orders(v);
     r = orders != NULL ? print_record(v, orders, &text) : -ENOMEM;
@@ -259,8 +272,40 @@ static void record(struct node_volume *v)
         return;
     }
     v->is_recorded = true;
+    v->is_notified_recorded = true;
     v->recorded_changes = changes;
     note_recorded_orders(v, has_orders(v));
+}
+
+static void set_notified(struct node_volume *v, uint64_t update)
+{
+    v->is_notified_recorded = v->is_notified_recorded && v->notified == update;
+    v->notified = update;
+}
+
+void node_volume_note_notified(struct node_volume *volume, uint64_t update)
+{
+    set_notified(volume, update);
+    if (volume->is_recorded)
+        record(volume);
+}
+
+/*
+ * Of an update that an earlier process has shown, and whose consumers it has not notified, they are
+ * notified now: volume_notices.c does it. From an earlier version of this program it is unknown.
+ */
+static void adopt_notified(struct node_volume *v)
+{
+    uint64_t update;
+
+    if (!node_volume_has_consumers(v))
+        return;
+    update = node_volume_shown_update(v);
+    v->notified = v->shown->notified; /* which is recorded */
+    if (v->notified == 0)
+        set_notified(v, update); /* recorded with what follows */
+    else if (v->notified != update)
+        update_pace_update(&v->update_pace);
 }
 
 static void drop_record(struct node_volume *v)
@@ -326,6 +371,8 @@ static void mount_on_target(struct node_volume *v)
         return;
     }
     move(v, NODE_VOLUME_AWAITING_MOUNT);
+    if (node_volume_has_consumers(v) && !v->is_recorded)
+        set_notified(v, node_volume_shown_update(v)); /* no reader has seen another one */
     record(v);
     publisher_bind(v->published.publisher, fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, on_mounted, v);
 }
@@ -597,15 +644,20 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
         .fs = choose_fs(options),
         .was_mounted = options->shown != NULL,
         .is_recorded = options->shown != NULL,
+        .is_notified_recorded = options->shown != NULL,
     };
     list_init(&v->link);
     set_default_owner(v->spec);
     r = copy_options(v, options);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up the volume");
+    if (v->shown != NULL)
+        adopt_notified(v);
     r = subscribe(v, e);
     if (r == 0 && v->is_recorded)
         note_recorded_orders(v, has_orders(v));
+    if (r == 0 && v->is_recorded)
+        record(v);
     v->shown = NULL;
     if (r < 0 || v->state == NODE_VOLUME_MOUNTED)
         return r;

@@ -123,10 +123,13 @@ struct node_volume {
     bool is_recorded;          /* the next process takes it over, if it is mounted then */
     bool has_recorded_orders;  /* and goes on with orders */
     unsigned recorded_changes; /* of orders, volume_order_changes() */
+    uint64_t notified;         /* of its record; 0: no consumer is notified */
+    bool is_notified_recorded; /* and that is there */
     bool is_left;              /* and does so now */
     unsigned reported_events;  /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
     struct update_pace update_pace;             /* node/volume_notices.c changes it, and the next */
+    uint64_t notifying;                         /* the update that consumers are notified of */
     struct commands_run *update_run;            /* that runs; or NULL */
     struct node_volume_notices *update_notices; /* whose run it is */
     struct kept_error signal_error; /* why nothing was notified of the last update; or empty */
@@ -192,6 +195,13 @@ int node_volume_unmount(struct node_volume *volume, struct error *e);
  * leaves its mount and its directory as they are.
  */
 void node_volume_leave(struct node_volume *volume);
+
+/* Whether somebody is notified of its updates. */
+bool node_volume_has_consumers(const struct node_volume *volume);
+/* As shown_update(). */
+uint64_t node_volume_shown_update(const struct node_volume *volume);
+/* Consumers know of an update, and of those before: the next process does not notify of them. */
+void node_volume_note_notified(struct node_volume *volume, uint64_t update);
 
 /*
  * Leave the target to another volume, which is mounted there: this one will not unmount it. There

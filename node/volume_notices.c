@@ -10,7 +10,10 @@
  * volumes: it is set to the earliest time at which one is due. Each volume has one order at most,
  * so the lists of the signaller and of reloads are no longer than the node's list of volumes.
  *
- * Of a volume that an earlier process has served, consumers are notified from the next update on.
+ * At least once: the volume's record says which update consumers know of, and only when they have
+ * been notified (node_volume_note_notified()). Another one that readers see when the next process
+ * takes the volume over is pending there from the beginning. So a notification that was under way
+ * when this process was killed is repeated.
  */
 #include "node/volume_notices.h"
 
@@ -28,6 +31,7 @@ struct node_volume_notices {
     struct unit_reloads *reloads;
     sd_event_source *timer;
     mono_us timer_at; /* SPAN_FOREVER: off */
+    bool is_ending;
 };
 
 /* ---- sending */
@@ -110,12 +114,20 @@ static void note_command(struct node_volume *v, const struct error *e)
 
 static void notify_if_due_again(struct node_volume *v);
 
+/* What came meanwhile is pending. */
+static void end_notice(struct node_volume *v)
+{
+    update_pace_end(&v->update_pace);
+    if (v->update_pace.state == UPDATE_PACE_IDLE)
+        node_volume_note_notified(v, v->notifying);
+}
+
 static void on_command_done(void *userdata, const struct payload *unused, const struct error *e)
 {
     struct node_volume *v = userdata;
 
     v->update_run = NULL; /* it was freed */
-    update_pace_end(&v->update_pace);
+    end_notice(v);
     note_command(v, e);
     notify_if_due_again(v);
 }
@@ -146,9 +158,10 @@ static void notify(struct node_volume_notices *notices, struct node_volume *v, m
     int r;
 
     update_pace_begin(&v->update_pace, now);
+    v->notifying = node_volume_shown_update(v);
     r = request(notices, v);
     if (r < 0)
-        update_pace_end(&v->update_pace);
+        end_notice(v);
 }
 
 static void set_timer(struct node_volume_notices *notices, mono_us at)
@@ -185,16 +198,17 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-/* A volume without a pod's uid has no processes. */
-static bool has_consumers(const struct node_volume *v)
+void node_volume_notices_check(struct node_volume_notices *notices, const struct node_volume *v)
 {
-    return v->reload_unit != NULL || v->update_command != NULL ||
-           (v->spec->update_signal != 0 && v->pod_uid != NULL);
+    mono_us due = update_pace_due(&v->update_pace);
+
+    if (due != SPAN_FOREVER)
+        set_timer(notices, due);
 }
 
 void node_volume_notices_updated(struct node_volume_notices *notices, struct node_volume *volume)
 {
-    if (!has_consumers(volume) || volume->state != NODE_VOLUME_MOUNTED)
+    if (!node_volume_has_consumers(volume) || volume->state != NODE_VOLUME_MOUNTED)
         return;
     update_pace_update(&volume->update_pace);
     notify_if_due(notices, volume);
@@ -226,13 +240,13 @@ static bool visit_number(void *userdata, struct node_volume *v)
 }
 
 /* Return: the volume, which may be notified again; NULL: it is gone. */
-static struct node_volume *end_notice(const struct node_volume_notices *notices, uint64_t owner)
+static struct node_volume *end_notice_of(const struct node_volume_notices *notices, uint64_t owner)
 {
     struct search search = {.number = owner};
 
     node_volumes_visit(notices->options.volumes, visit_number, &search);
     if (search.found != NULL)
-        update_pace_end(&search.found->update_pace);
+        end_notice(search.found);
     return search.found;
 }
 
@@ -240,7 +254,7 @@ static void on_signalled(void *userdata, uint64_t owner, const struct pod_signal
                          const struct pod_signal_result *result)
 {
     struct node_volume_notices *notices = userdata;
-    struct node_volume *v = end_notice(notices, owner);
+    struct node_volume *v = end_notice_of(notices, owner);
 
     count(notices, result);
     if (v == NULL)
@@ -250,18 +264,22 @@ static void on_signalled(void *userdata, uint64_t owner, const struct pod_signal
                  PUBLISHED_LOG_POD(&v->published), "signal", volume_signal_name(signal->signal),
                  "processes", LOG_NUM(result->n_sent));
     note_signalled(notices, v, &result->e);
-    notify_if_due(notices, v);
+    if (!notices->is_ending)
+        notify_if_due(notices, v);
 }
 
 static void on_reloaded(void *userdata, uint64_t owner, const struct error *e)
 {
     struct node_volume_notices *notices = userdata;
-    struct node_volume *v = end_notice(notices, owner);
+    struct node_volume *v = end_notice_of(notices, owner);
 
     if (v == NULL)
         return;
+    if (notices->is_ending && e->text[0] == '\0')
+        return; /* systemd has the job, and nothing is known of its end */
     note_reloaded(v, e);
-    notify_if_due(notices, v);
+    if (!notices->is_ending)
+        notify_if_due(notices, v);
 }
 
 /* ---- the object */
@@ -302,6 +320,7 @@ struct node_volume_notices *node_volume_notices_free(struct node_volume_notices 
 {
     if (notices == NULL)
         return NULL;
+    notices->is_ending = true;
     if (notices->signaller != NULL && notices->reloads != NULL)
         node_volumes_visit(notices->options.volumes, notify_pending, notices);
     signaller_free(notices->signaller);

@@ -22,9 +22,14 @@ struct node_volume_notices_options {
 /* Return: 0, *ret_notices is the caller's; -errno of the event loop; -ENOMEM. */
 int node_volume_notices_new(sd_event *event, const struct node_volume_notices_options *options,
                             struct node_volume_notices **ret_notices);
-/* What is pending is sent; commands are not. Return: NULL. */
+/*
+ * What is pending is sent, and waited for; commands are not. What has not ended then is of the next
+ * process. Return: NULL.
+ */
 struct node_volume_notices *node_volume_notices_free(struct node_volume_notices *notices);
 DEFINE_CLEANUP(struct node_volume_notices *, node_volume_notices_free)
 
+/* The volume may be of an earlier process, which has not notified its consumers. */
+void node_volume_notices_check(struct node_volume_notices *notices, const struct node_volume *v);
 /* Readers of a volume see another payload. Changes update_pace, and later signal_error. */
 void node_volume_notices_updated(struct node_volume_notices *notices, struct node_volume *volume);

@@ -7,11 +7,20 @@
  * (target_find_mount()).
  *
  *     "orders": [{"source": 0, "order": "paused"}, {"source": 2, "order": "undone", "content": 7}]
+ *     "notified": 42
+ *
+ * `notified` is of a volume with `onUpdate`: which update its consumers know of. The one that
+ * readers see is in the state by itself, as soon as they do. A program that does not know the
+ * member notifies of no update that its predecessor has shown, as it never did, and leaves the
+ * member as it is: a later one notifies once too often. So it needs no format of its own.
  */
 #include "node/volume_record.h"
 
 #include "volume/spec_json.h"
 #include "volume/staging.h"
+
+/* cJSON prints numbers with 15 digits. Nodes of a tree are numbered from 1 on. */
+#define NUMBER_MAX UINT64_C(999999999999999)
 
 static const char *const order_names[] = {
     [VOLUME_ORDER_PAUSED] = "paused",
@@ -118,10 +127,21 @@ int volume_record_print(const struct volume_record *record, char **ret_text)
     r |= json_add_text(json, "serviceAccount", record->service_account);
     r |= json_add_text(json, "source", record->source);
     r |= add_orders(json, record);
+    if (record->notified != 0)
+        r |= json_add_number(json, "notified", (double)record->notified);
     if (r < 0)
         return r;
     *ret_text = cJSON_PrintUnformatted(json);
     return *ret_text != NULL ? 0 : -ENOMEM;
+}
+
+/* Return: 0; -EINVAL with @e. */
+static int read_notified(struct volume_record_document *document, struct error *e)
+{
+    if (json_member(document->json, "notified") == NULL ||
+        read_number(document->json, "notified", NUMBER_MAX, &document->record.notified))
+        return 0;
+    return error_set(e, -EINVAL, "invalid record of a volume: its `notified` is invalid");
 }
 
 /* Return: as volume_record_parse(); *document may be half-built. */
@@ -144,7 +164,8 @@ static int parse(const char *text, struct volume_record_document *document, stru
     };
     if (document->record.target == NULL || document->record.namespace == NULL)
         return error_set(e, -EINVAL, "invalid record of a volume: it has no target");
-    return read_orders(document, e);
+    r = read_notified(document, e);
+    return r == 0 ? read_orders(document, e) : r;
 }
 
 int volume_record_parse(const char *text, struct volume_record_document *ret_document,

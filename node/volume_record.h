@@ -17,6 +17,7 @@ struct volume_record {
     const char *source;          /* key of the identity of a static volume; or NULL */
     const struct volume_spec *spec;
     const struct volume_kept_order *orders; /* for each source of the spec; NULL: none */
+    uint64_t notified; /* shown_update() of the last one that consumers know of; 0: unknown */
 };
 
 /* Return: 0, *ret_text is the caller's to free(); -ENOMEM. */

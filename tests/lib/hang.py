@@ -36,7 +36,14 @@ def hanging(pid: int, name: str) -> Iterator[None]:
         yield
     finally:
         for thread in stopped:
-            ptrace(DETACH, thread)
+            _let_go(thread)
+
+
+def _let_go(thread: int) -> None:
+    try:
+        ptrace(DETACH, thread)
+    except ProcessLookupError:
+        os.waitpid(thread, WALL)  # the program was killed
 
 
 # calls in which a thread waits for work: futex, epoll_wait and epoll_pwait of x86-64, and of arm64,

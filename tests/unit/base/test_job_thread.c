@@ -152,12 +152,24 @@ static void test_the_end_waits_for_all_jobs(void **state)
     assert_int_equal(world.n_freed, 10);
 }
 
+static void test_all_jobs_are_reported_at_the_end(void **state)
+{
+    for (int i = 0; i < 10; i++)
+        add(i);
+    job_thread_finish(world.thread);
+    assert_int_equal(world.n_running, 10);
+    assert_int_equal(world.n_done, 10);
+    world.thread = job_thread_free(world.thread);
+    assert_int_equal(world.n_freed, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_as_many_jobs_as_threads_run_at_once, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_one_job_more_waits_for_a_thread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_all_jobs_are_reported_at_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_job_that_runs_is_not_taken_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads_start_early, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_end_waits_for_all_jobs, set_up, tear_down),

@@ -66,11 +66,13 @@ static void test_results(void **state)
                         "the daemon does not see the pod's control group below /sys/fs/cgroup");
 }
 
-/* The thread ends when it has sent all of them; nothing is called then. */
+/* The thread ends when it has sent all of them. */
 static void test_end_with_orders(void **state)
 {
     for (uint64_t i = 0; i < ORDERS; i++)
         order(i);
+    world.signaller = signaller_free(world.signaller);
+    assert_int_equal(world.n_done, ORDERS);
 }
 
 static void test_unused(void **state)

@@ -221,6 +221,18 @@ static void test_end_with_a_request(void **state)
     assert_int_equal(world.n_done, 0);
 }
 
+/* Nothing waits for the job's end. */
+static void test_end_while_a_job_runs(void **state)
+{
+    world.result = NULL;
+    request();
+    run_until(&world.n_calls, 1);
+    sd_bus_flush(world.server);
+    world.reloads = unit_reloads_free(world.reloads);
+    assert_int_equal(world.n_done, 1);
+    assert_string_equal(world.error.text, "");
+}
+
 static void test_unused(void **state)
 {
     assert_null(unit_reloads_free(NULL));
@@ -238,6 +250,7 @@ int main(void)
         TEST(test_bus_that_hangs_up),
         TEST(test_no_bus),
         TEST(test_end_with_a_request),
+        TEST(test_end_while_a_job_runs),
         TEST(test_unused),
     };
 

@@ -70,6 +70,15 @@ void node_file_systems_drop_record(struct node_file_systems *all, const char *id
     recorded = NULL;
 }
 
+static uint64_t shown_update_id;
+
+uint64_t node_file_systems_shown_update(const struct node_file_systems *all, enum node_fs fs,
+                                        const char *id)
+{
+    assert_string_equal(id, "csi-1");
+    return shown_update_id;
+}
+
 void node_file_systems_count_orders(struct node_file_systems *all, enum node_fs fs, int change)
 {
     n_orders += change;
@@ -195,6 +204,7 @@ static bool pod_decides_fs;
 static enum volume_updates updates = VOLUME_UPDATES_GENERATIONS;
 
 static const struct node_shown *of_earlier_process;
+static const char *update_command;
 
 static int make(const char *secret, struct node_volume **ret_volume)
 {
@@ -205,6 +215,7 @@ static int make(const char *secret, struct node_volume **ret_volume)
                                           .namespace = "prod",
                                           .pod = "web-0",
                                           .pod_decides_fs = pod_decides_fs,
+                                          .update_command = update_command,
                                           .shown = of_earlier_process};
     struct owned_volume *v;
     int r = volume_spec_new(VOLUME_SECRET, &options.spec);
@@ -530,6 +541,35 @@ static void test_orders_are_recorded(void **state)
     free_published(v);
 }
 
+/* From the mount on, and as consumers are notified. */
+static void test_notified_update_is_recorded(void **state)
+{
+    struct node_volume *v;
+
+    update_command = "reload";
+    shown_update_id = 40;
+    v = create_published();
+    update_command = NULL;
+    node_volume_request_mount(v, false);
+    assert_non_null(strstr(recorded, "\"notified\":40"));
+    finish_mount(0, 7);
+    node_volume_note_notified(v, 42);
+    assert_non_null(strstr(recorded, "\"notified\":42"));
+    free_published(v);
+}
+
+static void test_volume_without_consumers_has_no_notified_update(void **state)
+{
+    struct node_volume *v;
+
+    shown_update_id = 40;
+    v = create_published();
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    assert_null(strstr(recorded, "notified"));
+    free_published(v);
+}
+
 /* One that the kubelet does not know of is not left. */
 static void test_volume_without_a_mount_is_not_left(void **state)
 {
@@ -586,6 +626,42 @@ static void test_volume_of_an_earlier_process(void **state)
     assert_int_equal(mkdir(target, 0700), 0);
     free_published(v);
     assert_false(target_exists());
+}
+
+/* Readers see update 42. */
+static void test_consumers_of_an_earlier_process(void **state)
+{
+    static const struct {
+        uint64_t notified; /* of the record; 0: an earlier version wrote it */
+        enum update_pace_state state;
+        bool is_recorded;
+    } cases[] = {{42, UPDATE_PACE_IDLE, false},
+                 {41, UPDATE_PACE_PENDING, false},
+                 {0, UPDATE_PACE_IDLE, true}};
+
+    for (size_t i = 0; i < ELEMENTS_OF(cases); i++) {
+        struct node_shown earlier = {.fs = NODE_FS_STANDARD,
+                                     .payload = make_empty_payload(),
+                                     .generation = "..g",
+                                     .notified = cases[i].notified,
+                                     .mount_id = 7};
+        struct node_volume *v;
+
+        has_publisher = true;
+        shown_update_id = 42;
+        update_command = "reload";
+        of_earlier_process = &earlier;
+        v = create("db");
+        of_earlier_process = NULL;
+        update_command = NULL;
+        assert_int_equal(v->update_pace.state, cases[i].state);
+        assert_int_equal(recorded != NULL, cases[i].is_recorded);
+        if (cases[i].is_recorded)
+            assert_non_null(strstr(recorded, "\"notified\":42"));
+        payload_unref(earlier.payload);
+        assert_int_equal(mkdir(target, 0700), 0);
+        free_published(v);
+    }
 }
 
 /* ---- the file system */
@@ -721,6 +797,9 @@ int main(void)
         cmocka_unit_test(test_freed_volume_is_not_recorded),
         cmocka_unit_test(test_left_volume_stays),
         cmocka_unit_test(test_orders_are_recorded),
+        cmocka_unit_test(test_notified_update_is_recorded),
+        cmocka_unit_test(test_volume_without_consumers_has_no_notified_update),
+        cmocka_unit_test(test_consumers_of_an_earlier_process),
         cmocka_unit_test(test_volume_without_a_mount_is_not_left),
         cmocka_unit_test(test_volume_of_an_earlier_process),
         cmocka_unit_test(test_spec_decides_file_system),

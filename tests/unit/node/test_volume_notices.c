@@ -31,6 +31,7 @@ static struct {
     unsigned n_reloads;
     struct pod_signal signal; /* the last */
     unsigned n_orders;
+    uint64_t shown, notified; /* updates */
 } world;
 
 /* ---- the signaller */
@@ -96,6 +97,22 @@ int unit_reloads_start(struct unit_reloads *reloads, uint64_t owner, const char 
 
 /* ---- other parts of the node */
 
+bool node_volume_has_consumers(const struct node_volume *volume)
+{
+    return volume->reload_unit != NULL ||
+           (volume->spec->update_signal != 0 && volume->pod_uid != NULL);
+}
+
+uint64_t node_volume_shown_update(const struct node_volume *volume)
+{
+    return world.shown;
+}
+
+void node_volume_note_notified(struct node_volume *volume, uint64_t update)
+{
+    world.notified = update;
+}
+
 void node_volumes_visit(struct node_volumes *volumes, node_volume_visit_fn *visit, void *userdata)
 {
     visit(userdata, &world.volume);
@@ -156,6 +173,7 @@ static int tear_down(void **state)
 
 static void update(void)
 {
+    world.shown++;
     node_volume_notices_updated(world.notices, &world.volume);
 }
 
@@ -260,6 +278,44 @@ static void test_result_of_a_removed_volume(void **state)
     assert_int_equal(world.n_events_checked, 0);
 }
 
+/* What is noted has been sent since it is visible. */
+static void test_notified_updates(void **state)
+{
+    update();
+    assert_int_equal(world.notified, 0);
+    world.shown++; /* visible, and not reported yet */
+    finish(1, 0, "");
+    assert_int_equal(world.notified, 1);
+    update();
+    while (world.n_orders == 1)
+        assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
+    update();
+    finish(1, 0, "");
+    assert_int_equal(world.notified, 1); /* the last update is pending */
+    while (world.n_orders == 2)
+        assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
+    finish(0, 0, "no running container has the volume mounted");
+    assert_int_equal(world.notified, 4);
+    world.volume.update_pace.sent_at = 0;
+    world.has_no_thread = true;
+    update();
+    assert_int_equal(world.notified, 5); /* a failure is not repeated */
+}
+
+/* Of a volume that was taken over. */
+static void test_pending_at_the_start(void **state)
+{
+    world.shown = 7;
+    node_volume_notices_check(world.notices, &world.volume);
+    update_pace_update(&world.volume.update_pace);
+    node_volume_notices_check(world.notices, &world.volume);
+    assert_int_equal(world.n_orders, 0); /* it is not among the volumes yet */
+    while (world.n_orders == 0)
+        assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
+    finish(1, 0, "");
+    assert_int_equal(world.notified, 7);
+}
+
 /* A daemon that ends sends what waits for its second. */
 static void test_pending_at_the_end(void **state)
 {
@@ -308,6 +364,8 @@ int main(void)
         TEST(test_no_process),
         TEST(test_no_thread),
         TEST(test_result_of_a_removed_volume),
+        TEST(test_notified_updates),
+        TEST(test_pending_at_the_start),
         TEST(test_pending_at_the_end),
         TEST(test_static_volume),
     };

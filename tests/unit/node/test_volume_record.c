@@ -93,6 +93,35 @@ static void test_invalid_orders(void **state)
     free(text);
 }
 
+static void test_notified(void **state)
+{
+    static const char *const invalid[] = {"-1", "0.5", "\"7\"", "1e300", "null"};
+    struct volume_record record = make();
+    struct volume_record_document document;
+    struct error e = ERROR_INIT;
+    char *text = NULL;
+
+    assert_int_equal(volume_record_print(&record, &text), 0);
+    assert_null(strstr(text, "notified"));
+    assert_int_equal(volume_record_parse(text, &document, &e), 0);
+    assert_int_equal(document.record.notified, 0);
+    volume_record_deinit(&document);
+    for (size_t i = 0; i < ELEMENTS_OF(invalid); i++) {
+        _cleanup_(buf_deinit) struct buf changed = BUF_INIT(65536);
+
+        assert_int_equal(buf_addf(&changed, "{\"notified\":%s,%s", invalid[i], text + 1), 0);
+        assert_int_equal(volume_record_parse(buf_text(&changed), &document, &e), -EINVAL);
+        assert_string_equal(e.text, "invalid record of a volume: its `notified` is invalid");
+    }
+    free(text);
+    record.notified = UINT64_C(999999999999999);
+    assert_int_equal(volume_record_print(&record, &text), 0);
+    assert_int_equal(volume_record_parse(text, &document, NULL), 0);
+    assert_true(document.record.notified == record.notified);
+    volume_record_deinit(&document);
+    free(text);
+}
+
 /* The kubelet does not always name the pod's service account. */
 static void test_members_that_may_be_missing(void **state)
 {
@@ -158,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_same_after_reading),
         cmocka_unit_test(test_orders),
         cmocka_unit_test(test_invalid_orders),
+        cmocka_unit_test(test_notified),
         cmocka_unit_test(test_members_that_may_be_missing),
         cmocka_unit_test(test_invalid_texts_are_refused),
         cmocka_unit_test(test_no_memory),

@@ -3,7 +3,7 @@
 /*
  * Standard input, output and error of a process, or of a thread with descriptors of its own, that
  * goes on in the background. A reader of a terminal or a pipe waits until all copies of it are
- * closed; nobody waits for a log file, so standard error stays open if it is one.
+ * closed; no process waits for a log file, so standard error stays open if it is one.
  */
 #include <stdbool.h>
 

@@ -14,10 +14,10 @@
  *
  * Where a removed key is mounted alone, its file keeps the last content.
  *
- * A reader that has seen an update finds nothing older afterwards, whichever of a volume's paths
- * and mounts it reads. So a new file is not opened before the commit either: with it a reader would
- * be ahead of the files that change. If the update fails, such opens fail with ENOENT, and the file
- * is announced by MODIFY when a later update shows it.
+ * A reader that has seen an update finds nothing older afterwards, by any of the paths
+ * and mounts of a volume. So a new file is not opened before the commit either: with it a reader
+ * would be ahead of the files that change. If the update fails, such opens fail with ENOENT, and
+ * the file is announced by MODIFY when a later update shows it.
  *
  * A process may end after each of these. The state says of each live file whether its name belongs
  * to what the volume shows, and whether step 6 is due (struct node_live): the next process first

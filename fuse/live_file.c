@@ -21,8 +21,8 @@
  * file of which its thread may have an older version open (tail -F).
  *
  * Each open and each close is recorded for the next process before the kernel is answered, and so
- * is each older version (tree_state.c). A version counts there as long as an open file of it does,
- * so an open file is taken out before its version's content is dropped.
+ * is each older version (tree_recorder.c). A version counts there as long as an open file of it
+ * does, so an open file is taken out before its version's content is dropped.
  */
 #include "fuse/live_file.h"
 

@@ -3,7 +3,7 @@
 
 /*
  * Of a file: its node is recorded when it is made, linked and removed, each time with its
- * directory, and its object with names of 1,300 bytes at most (handover/tree_state.c): 600 bytes
+ * directory, and its object with names of 1,300 bytes at most (handover/tree_recorder.c): 600 bytes
  * with short names. Of a directory: the same without an object. Of a generation: its directory and
  * links.
  */

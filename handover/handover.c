@@ -35,6 +35,7 @@
 #include "handover/notes.h"
 #include "handover/shared_memory.h"
 #include "handover/state_size.h"
+#include "handover/tree_recorder.h"
 #include "handover/tree_state.h"
 
 #define RECORD_SESSION (TREE_STATE_TYPE_MAX + 1)

@@ -9,7 +9,7 @@
 #include "fuse/open_table.h"
 #include "handover/state.h"
 
-#define OPEN_STATE_TYPE 6u /* of records; tree_state.c has the others */
+#define OPEN_STATE_TYPE 6u /* of records; tree_record.h has the others */
 
 /* Blocks of places double in size, so that they are enough for OPEN_TABLE_MAX. */
 #define OPEN_PLACES_BLOCKS_MAX 24

@@ -9,7 +9,7 @@
  *  - the word header.committed, with one store: it says how much of the log is valid. A record that
  *    was appended and not committed does not exist for the next process, which appends over it;
  *  - unchecked bytes of a record that a later, committed one has made obsolete;
- *  - unchecked bytes that are made for it: each store leaves the record valid (tree_state.c).
+ *  - unchecked bytes that are made for it: each store leaves the record valid (tree_recorder.c).
  *
  * The word holds the length and a checksum of it. A record's checksum covers its head, the checked
  * bytes, its place in the log and the state's number, so that a damaged byte, or a record of

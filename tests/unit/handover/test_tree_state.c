@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "fuse/live_switch.h"
 #include "fuse/tree.h"
+#include "handover/tree_recorder.h"
 #include "tests/unit/make_payload.h"
 
 #define SIZE ((size_t)256 * 1024)

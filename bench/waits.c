@@ -2,9 +2,8 @@
 /*
  * How long the calls of a reader take, while what serves it ends and is replaced.
  *
- *     waits request PATH    statfs(2) of a mount point, which always needs an answer of the daemon
- *     waits read PATH       open, read and close of a file, which the kernel answers once it was
- * read
+ *     waits request PATH    statfs(2) of a mount point: the daemon answers each
+ *     waits read PATH       open, read and close of a file: the kernel answers, once it was read
  *
  * It makes the call in a loop, with a short pause, so that it leaves the processor to others. For
  * each line on standard input it prints the number of calls since the last one, and the nanoseconds

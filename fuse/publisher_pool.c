@@ -20,8 +20,8 @@
  *    begins, so that the other volumes do not wait again.
  *  - A step outside of volumes, such as a probe, is answered by the FUSE workers alone. If it does
  *    not return they hang, and another thread would hang as well. The first step of a leader after
- * one that is blocked is such a probe, so that workers that hang cost two threads, and health
- * checks fail.
+ *    one that is blocked is such a probe, so that workers that hang cost two threads, and health
+ *    checks fail.
  *  - With PUBLISHER_BLOCKED_MAX blocked threads the leader keeps the lead during each step.
  */
 #include "fuse/publisher_pool.h"

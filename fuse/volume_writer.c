@@ -8,8 +8,8 @@
  *    of the volume (live_update.c), which the rename of the second half commits.
  *  - A volume that changes in place makes no generation: its current one is a live directory of the
  *    update like one that is mounted alone, and the rename leads ..data to the same target. It
- * makes a generation at first, and when a file becomes a directory, or the reverse, as a path
- * cannot be both at the moment of the switch.
+ *    makes a generation at first, and when a file becomes a directory, or the reverse, as a path
+ *    cannot be both at the moment of the switch.
  *
  * To catch up is to repeat the last update for live files alone. So where files may be live the
  * payload that the volume shows is kept.

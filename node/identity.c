@@ -6,7 +6,7 @@
  * --rights pod:     one for each namespace and service account. Its token comes with each publish,
  *                   and the newest is used. That of a volume of an earlier process has no source
  *                   until the kubelet publishes one again: tokens are not handed over. They share
- * the connections to the API server.
+ *                   the connections to the API server.
  *
  * Each identity has a source and a store of its own, so that no volume shows an object that was
  * fetched with other credentials.

@@ -4,9 +4,11 @@
  * key, lifetime and annotations. Volumes of a pod that ask for the same share it. It is forgotten
  * with its last volume.
  *
- *   ACCOUNT --> NODE --> KEY --> CREATE --> SIGNER --> IDLE --(renewal is due, or a retry)-->
- * ACCOUNT |          |       |         |          |         ^
- *      +----------+-------+---------+----------+---------+ a step failed
+ *      +------------ renewal is due, or a retry -------------+
+ *      v                                                     |
+ *   ACCOUNT --> NODE --> KEY --> CREATE --> SIGNER -------> IDLE
+ *      |         |        |         |          |             ^
+ *      +---------+--------+---------+----------+-------------+ a step failed
  *
  *   ACCOUNT  the service account is read, for its uid
  *   NODE     the node is read, for its uid

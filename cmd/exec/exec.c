@@ -2,8 +2,8 @@
 /*
  * The life of `secretfs exec`:
  *
- *   waiting ---- the first env ----> ending (--on-change ignore): the loop ends, what lives on it
- * is |                             freed, and execve(2) replaces the process by the command
+ *   waiting ---- the first env ----> ending (--on-change ignore): the loop ends, what lives on
+ *      |                             it is freed, and execve(2) replaces the process by the command
  *      |
  *      +-------> running --- a change (restart) ---> stopping
  *                 |   ^                                |  |

@@ -3,8 +3,8 @@
  * A snapshot has two parts, one from the configuration with its files and one from the exec
  * plug-in. Each part is replaced as a whole, after it was checked:
  *
- *     event, minute or 401 -> read all files -> complete? belong together? -> differ? -> new
- * version
+ *     event, minute or 401 -> read all files -> complete? belong together? -> differ?
+ *         -> new version
  *
  * A rotation is not atomic: a file may be missing, cut, or a certificate newer than its key. This
  * is not a failure yet: the old snapshot stays in use, and the files are read again after

@@ -41,7 +41,7 @@ SIZES = (
     *(4095, 4097, 0, 1000, 12_288, 60, 262_144, 2000, 29, 6000, 150, 12_000, 4124, 700, 45),
     *((1 << 20) - 512, 3000, 80, 20_000, 400, 1500),
 )
-REMOVED_EVERY = 40
+REMOVED_EVERY = 6  # and return with the next version, as new files or as those still in use
 
 ITEMS = """
 - {key: value, path: value}

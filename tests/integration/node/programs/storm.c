@@ -63,6 +63,7 @@ struct counts {
 struct reader {
     struct counts counts;
     long last;
+    const char *last_what; /* it was seen in */
     unsigned seed;
     uint8_t bytes[SIZE_MAX_BYTES + PAGE];
     size_t len;
@@ -190,11 +191,12 @@ static bool may_be_empty(void)
 static void note_version(struct reader *r, const char *what, long number)
 {
     if (number < r->last) {
-        add_fault("%s: version %ld after %ld", what, number, r->last);
+        add_fault("%s: version %ld after %ld in %s", what, number, r->last, r->last_what);
         r->counts.back++;
     }
     r->counts.versions += number != r->last;
     r->last = number;
+    r->last_what = what;
 }
 
 static void add_torn(struct reader *r, const char *what, const char *why, long number, size_t at)

@@ -140,3 +140,9 @@ def live_names(node: Node) -> list[str]:
 
 def secret_bytes(node: Node) -> int:
     return node.status()["memory"]["secretBytes"]
+
+
+def is_waiting_or_over(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it waits for an answer of the file system."""
+    where = Path(f"/proc/{process.pid}/wchan").read_text()
+    return process.poll() is not None or "request_wait" in where or "fuse" in where

@@ -12,7 +12,8 @@ import pytest
 
 from lib.hang import threads_named, traced
 from lib.kubelet import PodVolume
-from lib.live import ITEMS, MountLoop, SubPaths, live_names, publish, put, wait_alone, wait_text
+from lib.live import ITEMS, MountLoop, SubPaths, is_waiting_or_over, live_names, publish, put
+from lib.live import wait_alone, wait_text
 from lib.node_daemon import Node
 from lib.sources import Api
 from lib.volume import unmount
@@ -97,12 +98,6 @@ def test_file_mounted_as_its_generation_is_removed(
         wait_text(file, "root-3")
     finally:
         unmount(file)
-
-
-def is_waiting_or_over(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it waits for an answer of the file system."""
-    where = Path(f"/proc/{process.pid}/wchan").read_text()
-    return process.poll() is not None or "request_wait" in where or "fuse" in where
 
 
 def test_file_of_a_new_key_is_not_ahead_of_the_others(

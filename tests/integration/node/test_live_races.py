@@ -20,6 +20,7 @@ from lib.volume import unmount
 from lib.waiting import until
 
 ROUNDS = 60
+OPTIONAL = {"secretName": "app", "items": ITEMS, "optional": "true"}
 MKNODAT, UNLINKAT = (259, 263) if platform.machine() == "x86_64" else (33, 35)
 
 
@@ -100,23 +101,34 @@ def test_file_mounted_as_its_generation_is_removed(
         unmount(file)
 
 
-def test_file_of_a_new_key_is_not_ahead_of_the_others(
-    node: Node, api: Api, sub_path: SubPaths
-) -> None:
-    """A directory that is mounted alone gets its new names before the switch. Who reads one finds
-    nothing older afterwards, in the directory or elsewhere."""
-    attributes = {"secretName": "app", "items": ITEMS, "optional": "true"}
-    put(api, user="root-1", host="db-1")
-    volume = publish(node, api, attributes=attributes)
-    file, directory = sub_path(volume, "user"), sub_path(volume, "deep")
-    wait_alone(node, volume, 2)
-    wait_text(file, "root-1")
+def read_during_the_update(node: Node, api: Api, paths: list[Path]) -> bytes:
+    """What a reader sees that begins when the name of a new key, the first path, has been made."""
     publisher = max(threads_named(node.pid, "publisher"))  # the live file system is made later
-    paths = [directory / "password", directory / "er/host", file, volume.target / "user"]
     with traced(node.pid, publisher) as thread:
         put(api, user="root-2", host="db-2", password="dummy-2")
-        while not (directory / "password").exists():
+        while not paths[0].exists():
             thread.run_until_after(MKNODAT)
         reader = subprocess.Popen(["cat", *paths], stdout=subprocess.PIPE)
         until(lambda: is_waiting_or_over(reader), "the reader to wait")
-    assert reader.communicate()[0] == b"dummy-2db-2root-2root-2"
+    return reader.communicate()[0]
+
+
+def test_file_of_a_new_key_is_not_ahead_of_the_others(
+    node: Node, api: Api, sub_path: SubPaths
+) -> None:
+    """A directory that is mounted alone gets its new names before the switch. A reader of one finds
+    nothing older afterwards, in the directory or elsewhere."""
+    put(api, user="root-1", host="db-1")
+    volume = publish(node, api, attributes=OPTIONAL)
+    file, directory = sub_path(volume, "user"), sub_path(volume, "deep")
+    wait_alone(node, volume, 2)
+    wait_text(file, "root-1")
+    paths = [directory / "password", directory / "er/host", file, volume.target / "user"]
+    assert read_during_the_update(node, api, paths) == b"dummy-2db-2root-2root-2"
+
+
+def test_file_of_a_new_key_in_place_is_not_ahead_of_the_others(node: Node, api: Api) -> None:
+    put(api, user="root-1", host="db-1")
+    volume = publish(node, api, attributes={**OPTIONAL, "updates": "in-place"})
+    paths = [volume.target / "deep" / name for name in ("password", "er/host", "../user")]
+    assert read_during_the_update(node, api, paths) == b"dummy-2db-2root-2"

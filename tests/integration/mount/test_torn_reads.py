@@ -129,7 +129,6 @@ def test_readers_see_no_torn_value_during_updates(
         print(f"{UPDATES} updates: {result}")
         assert result["faults"] == []
         assert result["versions"] > 10
-    # a reader that loses its processor between ..data and the file may find it gone (C); the busier
-    # the machine, the more often
-    assert results[0]["misses"] <= max(2, UPDATES // 50)
+    # a reader that loses its processor between ..data and the file may find it gone (C): the hunter
+    # judges that. What is in place is never gone.
     assert results[1]["misses"] == results[2]["misses"] == 0

@@ -13,7 +13,12 @@ HELPERDIR  ?= /usr/sbin
 DEB_VERSION ?= $(VERSION)
 
 UNITS := secretfs.service secretfs@.service secretfs-keeper.service
-MANIFESTS := $(sort $(wildcard $(patsubst %,deploy/%/*.yaml,adopt csidriver csidriver-tokens rbac/*)))
+# the pages of the tree where they are beside each other, so that their links are good on a host; the
+# manifests are also what remedies of `secretfs doctor` name
+DOCS  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE \
+         $(sort $(wildcard docs/*.md docs/*.svg docs/internals/*.md examples/adopt/* examples/pods/*) \
+         $(shell find deploy -type f -not -path '*/__pycache__/*' -not -path 'deploy/deb/*' \
+             -not -path 'deploy/image/*' -not -path 'deploy/release/*'))
 MANS  := $(sort $(wildcard docs/man/*.[1-8]))
 
 .PHONY: install uninstall deb
@@ -38,10 +43,10 @@ install: $(O)/secretfs ## install under DESTDIR: PREFIX (/usr/local), /usr/sbin/
 	install -D -m 0644 completions/_secretfs $(DESTDIR)$(ZSHDIR)/_secretfs
 	install -D -m 0644 completions/secretfs.fish $(DESTDIR)$(FISHDIR)/secretfs.fish
 	install -m 0755 completions/kubectl_complete-secretfs $(DESTDIR)$(PREFIX)/bin/kubectl_complete-secretfs
-	@# what remedies of `secretfs doctor` name
-	$(Q)set -e; for file in $(MANIFESTS); do \
+	$(Q)set -e; for file in $(DOCS); do \
 	    install -D -m 0644 $$file $(DESTDIR)$(DOCDIR)/$$file; \
 	done
+	ln -sfrT $(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/docs/man
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/secretfs/volumes.d
 	@# a changed file stays
 	test -e $(DESTDIR)$(SYSCONFDIR)/secretfs/node.yaml || \

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lib.deploy import TOP
+from lib.pages import dangling_links
 
 DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md"), *(TOP / "deploy").glob("**/*.md")])
 DESIGN = (TOP / "docs" / "design.md").read_text()
@@ -83,19 +84,20 @@ def test_messages_are_the_programs() -> None:
     assert not unknown
 
 
-def anchors_of(path: Path) -> set[str]:
-    """Those that GitHub makes of a page's headings."""
-    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
-
-
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(TOP)))
 def test_links_have_targets(path: Path) -> None:
-    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", path.read_text()):
-        page = path.parent / target if target else path
-        assert page.exists(), target
-        if anchor:
-            assert anchor in anchors_of(page), anchor
+    assert not dangling_links(path)
+
+
+def test_links_of_installed_pages_have_targets(area: Path) -> None:
+    """`make install` puts the pages beside what they link to."""
+    build = Path(os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")).resolve().parent
+    make = ["make", "-s", "-o", build.relative_to(TOP) / "secretfs", f"BUILD={build.name}"]
+    subprocess.run([*make, "PREFIX=/usr", f"DESTDIR={area}", "install"], cwd=TOP, check=True)
+    installed = area / "usr/share/doc/secretfs"
+    pages = {path.relative_to(installed) for path in installed.rglob("*.md")}
+    assert {path.relative_to(TOP) for path in DOCS} <= pages
+    assert {page: links for page in pages if (links := dangling_links(installed / page))} == {}
 
 
 def rows_of(page: str, n_cells: int) -> list[list[str]]:

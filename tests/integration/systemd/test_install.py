@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from lib.machine import Machine
+from lib.pages import dangling_links
 
 UNITS = ("secretfs.service", "secretfs@x.service", "secretfs-keeper.service")
 UNIT_DIRECTORY = "/usr/lib/systemd/system"
@@ -25,6 +28,14 @@ def test_what_is_installed(installed: Machine):
         assert f"/usr/share/man/man{page[-1]}/{page}.gz" in listed
     conffiles = installed.output("dpkg-query", "-W", "-f", "${Conffiles}", "secretfs")
     assert [line.split()[0] for line in conffiles.split("\n")] == ["/etc/secretfs/node.yaml"]
+
+
+def test_links_of_the_pages_have_targets(package: Path, tmp_path: Path):
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    doc = tmp_path / "usr/share/doc/secretfs"
+    pages = sorted(doc.rglob("*.md"))
+    assert doc / "README.md" in pages and doc / "docs/README.md" in pages
+    assert {page: links for page in pages if (links := dangling_links(page))} == {}
 
 
 @pytest.mark.parametrize("unit", ["secretfs.service", "secretfs-keeper.service"])

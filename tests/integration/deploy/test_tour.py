@@ -67,8 +67,13 @@ class Tourist:
         assert process.returncode == 0, (command, output)
         return self._shown(output)
 
+    def wait_settled(self, directory: Path) -> None:
+        """The old generation is removed a moment after an update, which a watcher would see."""
+        until(lambda: len(list(directory.glob("..2*"))) == 1, "the last update is done")
+
     def watch(self, step: Step) -> str:
         """A command that goes on: the Secret changes when it has shown the first content."""
+        self.wait_settled(Path(self._here(step.command.split()[-1])))
         process = self.start(step.command)
         assert process.stdout is not None
         lines: list[str] = []

@@ -92,7 +92,7 @@ static int unknown_command(const struct invocation *invocation, const char *name
 
     for (size_t i = 0; i < ELEMENTS_OF(commands); i++)
         nearest_offer(&nearest, commands[i].name, strlen(commands[i].name));
-    error_set(&e, -EINVAL, "unknown command \"%.64s\"", name);
+    error_set(&e, -EINVAL, "unknown %s \"%.64s\"", name[0] == '-' ? "option" : "command", name);
     words_hint(&nearest, "", &e, -EINVAL);
     return command_failed(&own, EXIT_USAGE, e.text);
 }

@@ -158,6 +158,10 @@ const cJSON *field_find_only(const cJSON *json, const struct field *field, const
     cJSON_ArrayForEach (member, json) {
         if (cJSON_IsNull(member) || is_known(ignored, member->string))
             continue;
+        if (found != NULL && !is_known(known, member->string)) {
+            unknown_member(field, member->string, known, e);
+            return NULL;
+        }
         if (found != NULL) {
             field_error(&FIELD(field, member->string), e,
                         error_set(e, -EINVAL, "conflicts with %.32s: only one of them is allowed",

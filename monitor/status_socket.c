@@ -461,6 +461,18 @@ int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct e
     return r < 0 ? error_set(e, r, "the mount at %.200s: %s", path, cause.text) : 0;
 }
 
+static int connect_failed(const char *path, int error, struct error *e)
+{
+    if (error == -EAGAIN)
+        return error_set(e, -ETIMEDOUT, "cannot connect to %s: timeout", path);
+    if (error == -ENOENT || error == -ECONNREFUSED)
+        return error_set(e, error,
+                         "cannot connect to %s: no node daemon runs there; start it, or name its "
+                         "run directory with --run-dir",
+                         path);
+    return error_set_errno(e, error, "cannot connect to %s", path);
+}
+
 int status_socket_connect_path(const char *path, unsigned timeout_ms, int *ret_fd, struct error *e)
 {
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -473,8 +485,7 @@ int status_socket_connect_path(const char *path, unsigned timeout_ms, int *ret_f
     if (r < 0)
         return error_set_errno(e, r, "cannot prepare a socket");
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        return errno == EAGAIN ? error_set(e, -ETIMEDOUT, "cannot connect to %s: timeout", path)
-                               : error_set_errno(e, negative_errno(), "cannot connect to %s", path);
+        return connect_failed(path, negative_errno(), e);
     *ret_fd = TAKE_FD(fd);
     return 0;
 }

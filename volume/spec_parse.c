@@ -175,7 +175,7 @@ int volume_id_parse(const char *text, unsigned *ret_id, struct error *e)
     unsigned long id;
 
     if (parse_number(text, 10, &id) < 0 || id >= UINT_MAX)
-        return error_set(e, -EINVAL, "invalid user or group id \"%.32s\"", text);
+        return error_set(e, -EINVAL, "invalid user or group id \"%.32s\": use a number", text);
     *ret_id = (unsigned)id;
     return 0;
 }

@@ -404,6 +404,8 @@ static void evaluate_node(const struct doctor_api *api, const struct doctor_opti
     const struct doctor_answer *answer = &api->answers[DOCTOR_NODE];
     const cJSON *driver;
 
+    if (o->registration_path == NULL)
+        return;
     if (answer->status != 200) {
         doctor_add(report, DOCTOR_WARN, "csi-node", "cannot read CSINode %s (HTTP status %d)",
                    o->node_id, answer->status);

@@ -361,7 +361,7 @@ static void evaluate_node(const struct doctor_host *h, const struct doctor_optio
     if (o->registration_path != NULL)
         evaluate_socket(h->registration, "registration", o->registration_path, h->node_runs,
                         report);
-    if (!h->node_runs)
+    if (!h->node_runs || o->registration_path == NULL)
         return;
     if (h->node_is_registered) {
         doctor_add(report, DOCTOR_OK, "registered", "the kubelet has registered the driver");

@@ -144,7 +144,8 @@ static int judge_host(const struct rollout_command *c, struct rollout_verdict *r
     if (r < 0)
         return error_set_errno(e, r, "cannot print the state of the rollout");
     if (ret_verdict->n_volumes == 0 && ret_verdict->state == ROLLOUT_DONE)
-        return error_set(e, -ENOENT, "no volume of this host shows %.300s", c->target);
+        return error_set(e, -ENOENT, "no volume of this host shows %.300s%s", c->target,
+                         strchr(c->target, '/') == NULL ? "; a path begins with / or ./" : "");
     return 0;
 }
 
@@ -356,6 +357,11 @@ static int print_history(const struct rollout_command *c, struct error *e)
     r = rollout_history(list, &c->query.object, &lines);
     if (r == -ENOENT)
         return error_set(e, r, "no volume of this host shows %.300s", c->target);
+    if (r == -ENODATA)
+        return error_set(e, r,
+                         "no update of %.300s since its volumes' processes started or took over: "
+                         "`secretfs status` shows the version",
+                         c->target);
     if (r < 0)
         return error_set_errno(e, r, "cannot print the history");
     fputs(buf_text(&lines), stdout);

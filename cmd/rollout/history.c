@@ -75,15 +75,16 @@ static int measure(const cJSON *items, const struct status_filter *filter, size_
 int rollout_history(const cJSON *list, const struct status_filter *object, struct buf *lines)
 {
     const cJSON *items = json_member(list, "items"), *volume;
-    size_t n;
+    size_t n, header_len;
     int width = measure(items, object, &n), r;
 
     if (n == 0)
         return -ENOENT;
     r = buf_addf(lines, ROW_FORMAT, width, "VOLUME", "VERSION", "SHOWN");
+    header_len = lines->len;
     cJSON_ArrayForEach (volume, items) {
         if (r == 0 && status_filter_matches(object, volume))
             r = add_volume(object, volume, width, lines);
     }
-    return r;
+    return r == 0 && lines->len == header_len ? -ENODATA : r;
 }

@@ -34,6 +34,7 @@ def point(area: Path) -> Path:
 USAGE_ERRORS = [
     ([], "Usage:"),
     (["frobnicate"], 'unknown command "frobnicate"\nRun `secretfs --help` for usage.'),
+    (["--verson"], 'unknown option "--verson"; did you mean "version"?\nRun `secretfs --help` for usage.'),
     (["mout"], 'unknown command "mout"; did you mean "mount"?\nRun `secretfs --help` for usage.'),
     (["mount"], "an object and a mount point are required"),
     (["mount", "secret/app"], "an object and a mount point are required"),

@@ -161,6 +161,8 @@ static void one_member_is_found(void **state)
     assert_string_equal(e.text, "at: expected one of: a, b");
     assert_null(field_find_only(json, &at, "", "a, b", &e));
     assert_string_equal(e.text, "at.b: conflicts with name: only one of them is allowed");
+    assert_null(field_find_only(json, &at, "", "a, name", &e)); /* a whole manifest, say */
+    assert_string_equal(e.text, "at.b: unknown field, expected one of: a, name");
     cJSON_Delete(json);
 }
 

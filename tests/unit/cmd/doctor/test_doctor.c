@@ -135,6 +135,21 @@ static void test_a_host_that_is_well(void **state)
         assert_string_equal(report.findings[i].remedy.text, "");
 }
 
+/* --registration-path=none: without a kubelet */
+static void test_without_registration(void **state)
+{
+    struct doctor_options alone = node;
+    struct doctor_host host = well;
+    struct doctor_report report = {0};
+
+    alone.registration_path = NULL;
+    host.node_is_registered = false;
+    doctor_host_evaluate(&host, &alone, &report);
+    assert_null(finding(&report, "registration"));
+    assert_null(finding(&report, "registered"));
+    assert_int_equal(doctor_result_of(&report), DOCTOR_OK);
+}
+
 static void test_fuse(void **state)
 {
     struct doctor_host host = well;
@@ -524,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_report),
         cmocka_unit_test(test_report_without_memory),
         cmocka_unit_test(test_a_host_that_is_well),
+        cmocka_unit_test(test_without_registration),
         cmocka_unit_test(test_fuse),
         cmocka_unit_test(test_old_kernels),
         cmocka_unit_test(test_kubelet),

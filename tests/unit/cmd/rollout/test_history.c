@@ -58,9 +58,22 @@ static void test_volumes_that_do_not_show_it(void **state)
     assert_string_equal(buf_text(&lines), "");
 }
 
+/* After a hand-over, say. */
+static void test_volumes_without_a_version(void **state)
+{
+    _cleanup_(cJSON_Deletep) cJSON *list =
+        cJSON_Parse("{\"items\":[{\"mountpoint\":\"/m\",\"object\":" DB "," HISTORY("") "}]}");
+    _cleanup_(buf_deinit) struct buf lines = BUF_INIT(65536);
+    const struct status_filter filter = {.object = "secret/db"};
+
+    assert_non_null(list);
+    assert_int_equal(rollout_history(list, &filter, &lines), -ENODATA);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_volumes_without_a_version),
         cmocka_unit_test(test_versions_of_the_object_alone),
         cmocka_unit_test(test_volumes_that_do_not_show_it),
     };

@@ -65,7 +65,8 @@ static void forget(const char *path)
     struct cached *c = find_cached(path);
 
     assert_non_null(c);
-    *c = kernel.all[--kernel.n];
+    if (c != NULL) /* gcc does not know that cmocka does not return */
+        *c = kernel.all[--kernel.n];
 }
 
 static int request(const char *call, const char *path)

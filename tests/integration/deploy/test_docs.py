@@ -156,6 +156,37 @@ def test_threat_model_names_its_tests() -> None:
             assert (TOP / name).is_file(), name
 
 
+NEIGHBOURS = (TOP / "docs" / "neighbours.md").read_text()
+# "not found" says where; a measurement is the run of the note `m`; the rest are public addresses.
+OF_OTHERS_EVIDENCE = r"https://\S|[Nn]ot found.* \(looked at|Measured on|[Tt]he run above"
+
+
+def notes() -> dict[str, str]:
+    """The texts of the footnotes, each on one line."""
+    found = re.findall(r"^\[\^([\w-]+)\]: (.+(?:\n {4}.+)*)", NEIGHBOURS, re.M)
+    assert len(found) == len(dict(found))
+    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def test_each_cell_about_neighbours_has_evidence() -> None:
+    """docs/neighbours.md: each cell refers to a note, each note is used, and says where it is from."""
+    known, used = notes(), set(re.findall(r"\[\^([\w-]+)\](?!:)", NEIGHBOURS))
+    rows = [line for line in NEIGHBOURS.splitlines() if line.startswith("| ") and "[^" in line]
+    assert len(rows) > 20
+    for row in rows:
+        for cell in row.strip("| ").split(" | ")[1:]:
+            assert re.search(r"\w.*\[\^[\w-]+\]$", cell), (row, cell)
+    assert used == set(known)
+    for name, text in known.items():
+        if not name.startswith("o-"):
+            assert re.search(OF_OTHERS_EVIDENCE, text), name
+            continue
+        shown_by = re.findall(r"`((?:tests|bench)/[\w/.]+)`|\]\(([^)#:]+)", text)
+        assert shown_by, name
+        for path, page in shown_by:
+            assert (TOP / path if path else TOP / "docs" / page).exists(), (name, path, page)
+
+
 def test_options_are_known() -> None:
     """Those of `secretfs node` that installing is about."""
     program = os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")

@@ -365,6 +365,17 @@ static int value_text(struct node_options *o, bool takes_switch, const cJSON *en
     return *ret_text != NULL ? 0 : no_memory(e);
 }
 
+static int unknown_option(const struct node_options *o, const char *name, struct error *e)
+{
+    struct nearest nearest = NEAREST_INIT(name, strlen(name));
+
+    for (const struct option *known = node_long_options; known->name != NULL; known++)
+        if (find_option(known->name) != NULL)
+            nearest_offer(&nearest, known->name, strlen(known->name));
+    error_set(e, -EINVAL, "%s: unknown option \"%.64s\"", o->config_file, name);
+    return words_hint(&nearest, "", e, -EINVAL);
+}
+
 static int set_from_config(struct node_options *o, const cJSON *entry, struct error *e)
 {
     const struct option *option = find_option(entry->string);
@@ -377,7 +388,7 @@ static int set_from_config(struct node_options *o, const cJSON *entry, struct er
         return r < 0 ? error_prefix(e, r, "%s", o->config_file) : 0;
     }
     if (option == NULL)
-        return error_set(e, -EINVAL, "%s: unknown option \"%.64s\"", o->config_file, entry->string);
+        return unknown_option(o, entry->string, e);
     r = value_text(o, is_switch(option->val), entry, &value, e);
     if (r != 0)
         return r;

@@ -248,7 +248,7 @@ static void test_invalid_files(void **state)
         const char *text;
         const char *message;
     } faults[] = {
-        {"nodeid: a\n", "unknown option \"nodeid\""},
+        {"nodeid: a\n", "unknown option \"nodeid\"; did you mean \"node-id\"?"},
         {"config: /etc/x\n", "unknown option \"config\""},
         {"help: true\n", "unknown option \"help\""},
         {"kube-api-qps: -1\n", "kube-api-qps takes a whole number from 0 to 100000"},

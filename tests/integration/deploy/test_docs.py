@@ -188,10 +188,12 @@ def test_each_cell_about_neighbours_has_evidence() -> None:
 
 
 def test_options_are_known() -> None:
-    """Those of `secretfs node` that installing is about."""
+    """Those of `secretfs node` that installing is about, and of `status` for a cluster."""
     program = os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")
-    told = subprocess.run([program, "node", "--help"], capture_output=True, text=True, check=True)
-    known = set(re.findall(r"--[a-z-]+", told.stdout))
+    known: set[str] = set()
+    for command in ("node", "status"):
+        told = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=True)
+        known |= set(re.findall(r"--[a-z-]+", told.stdout))
     daemonset = (TOP / "deploy" / "daemonset" / "base" / "daemonset.yaml").read_text()
     used = set(re.findall(r"- (--[a-z-]+)=", daemonset))
     for name in ("install.md", "troubleshooting.md"):

@@ -255,6 +255,13 @@ void audit_add(struct audit *audit, uint64_t volume, const struct audit_open *op
     pthread_cond_signal(&audit->wake);
 }
 
+void audit_note_dropped(struct audit *audit, uint64_t volume, uint64_t n)
+{
+    LOCK_GUARD(&audit->lock);
+    audit_queue_drop(audit->queue, volume, n, clock_mono());
+    pthread_cond_signal(&audit->wake);
+}
+
 void audit_note_lost(struct audit *audit)
 {
     LOCK_GUARD(&audit->lock);

@@ -35,6 +35,8 @@ void audit_remove_volume(struct audit *audit, uint64_t volume);
 
 /* Add a line, or drop it. Does not wait for the target. Thread: any. */
 void audit_add(struct audit *audit, uint64_t volume, const struct audit_open *open);
+/* So many opens of a volume were not seen. Thread: any. */
+void audit_note_dropped(struct audit *audit, uint64_t volume, uint64_t n);
 /* The kernel dropped opens. Thread: any. */
 void audit_note_lost(struct audit *audit);
 

@@ -137,12 +137,19 @@ static void report_later(struct audit_queue *q, mono_us now)
         q->report_at = now + AUDIT_REPORT_AFTER;
 }
 
-/* @of: the count that the line belongs to */
-static void drop(struct audit_queue *q, uint64_t *of, mono_us now)
+/* @of: the count that the lines belong to */
+static void drop(struct audit_queue *q, uint64_t *of, uint64_t n, mono_us now)
 {
-    q->n_dropped++;
-    (*of)++;
+    q->n_dropped += n;
+    *of += n;
     report_later(q, now);
+}
+
+void audit_queue_drop(struct audit_queue *queue, uint64_t volume, uint64_t n, mono_us now)
+{
+    struct known_volume *v = find_volume(queue, volume);
+
+    drop(queue, v != NULL ? &v->n_unreported : &queue->n_unreported, n, now);
 }
 
 void audit_queue_add(struct audit_queue *queue, uint64_t volume, const struct audit_open *open,
@@ -152,12 +159,12 @@ void audit_queue_add(struct audit_queue *queue, uint64_t volume, const struct au
     char line[AUDIT_LINE_SIZE];
 
     if (v != NULL && !bucket_take(&v->bucket, now)) {
-        drop(queue, &v->n_unreported, now);
+        drop(queue, &v->n_unreported, 1, now);
         return;
     }
     if (v == NULL || !bucket_take(&queue->bucket, now) ||
         buf_add(&queue->lines, line, audit_line_open(&v->name, open, line)) < 0)
-        drop(queue, &queue->n_unreported, now);
+        drop(queue, &queue->n_unreported, 1, now);
 }
 
 void audit_queue_note_lost(struct audit_queue *queue, mono_us now)

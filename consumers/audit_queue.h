@@ -45,6 +45,8 @@ void audit_queue_remove_volume(struct audit_queue *queue, uint64_t volume);
 /* Add a line, or drop it. */
 void audit_queue_add(struct audit_queue *queue, uint64_t volume, const struct audit_open *open,
                      mono_us now);
+/* So many opens of a volume were not seen, and might have been lines. */
+void audit_queue_drop(struct audit_queue *queue, uint64_t volume, uint64_t n, mono_us now);
 /* The kernel dropped opens of any volume. */
 void audit_queue_note_lost(struct audit_queue *queue, mono_us now);
 

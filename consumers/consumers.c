@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel queues an event for each open of a file of the file system, in every mount and mount
- * namespace, and merges those of one process and file that wait. Readers wait for nothing, and no
- * FUSE request is sent. A thread takes the events: each brings a descriptor of the file, whose
- * inode number is the node's id, and a pidfd.
+ * A file system that answers OPEN has each open reported by the worker that answers it, before the
+ * reader's open(2) returns: which version it gets, and the number of its thread. The worker puts
+ * that into a bounded queue (open_queue.c) and waits for nothing; a thread looks the process up. By
+ * then the reader may have ended and its number may be another's: process_identify_opener().
+ *
+ * Of the other file systems the workers get no OPEN. The kernel queues an event for each open of a
+ * file of the file system, in every mount and mount namespace, and merges those of one process and
+ * file that wait. Readers wait for nothing, and no FUSE request is sent. A thread takes the events:
+ * each brings a descriptor of the file, whose inode number is the node's id, and a pidfd.
  *
  * - The thread never asks the workers (AT_STATX_DONT_SYNC) once it runs. Still it closes files of
  *   the mount, so it has a descriptor table of its own.
@@ -31,6 +36,7 @@
 #include "base/lock.h"
 #include "base/privileged.h"
 #include "base/thread.h"
+#include "consumers/open_queue.h"
 #include "consumers/process.h"
 
 #define STACK_BYTES    131072u
@@ -54,7 +60,10 @@ struct consumers {
     int wake_fd; /* eventfd */
     atomic_bool is_stopping;
     atomic_bool is_taking; /* events that are not in the queue any more may not be in the table */
-    int events_fd;         /* in the thread's table of descriptors and in the process's */
+    /* of fanotify, or an eventfd; in the thread's table of descriptors and in the process's */
+    int events_fd;
+    struct open_queue *queue;   /* of a file system that answers OPEN; else NULL */
+    pthread_mutex_t queue_lock; /* the tree's lock may be held */
     sem_t started;
     struct error start_error;
     int start_result; /* valid once started is posted */
@@ -115,12 +124,14 @@ static void on_first_open(void *userdata, const struct table_open *open,
     audit_add(c->audit, open->volume, &line);
 }
 
+/* ---- opens that the kernel reports */
+
 static void note_lost(struct consumers *c)
 {
     if (c->audit != NULL)
         audit_note_lost(c->audit);
     LOCK_GUARD(&c->lock);
-    table_note_lost(c->table);
+    table_note_lost(c->table, 0);
 }
 
 /* Return: the pidfd of an event; negative: the process has been reaped. */
@@ -134,13 +145,12 @@ static int pidfd_of(const struct fanotify_event_metadata *event)
     return info->pidfd;
 }
 
-static int find_file(const struct consumers *c, int fd, uint64_t *ret_id, struct tree_file *ret)
+static int find_file(const struct consumers *c, int fd, struct tree_file *ret)
 {
     struct statx status;
 
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) < 0)
         return negative_errno();
-    *ret_id = status.stx_ino;
     return tree_describe_file(c->tree, status.stx_ino, ret);
 }
 
@@ -152,9 +162,10 @@ static void handle_open(struct consumers *c, int fd, pid_t pid, int pidfd)
 
     if (pidfd >= 0 && process_identify(pid, pidfd, &identity)) /* first: it may end soon */
         open.identity = &identity;
-    if (find_file(c, fd, &open.file, &file) < 0)
+    if (find_file(c, fd, &file) < 0)
         return; /* of a volume that is gone */
     open.volume = file.volume;
+    open.edition = file.edition;
     open.content = file.content;
     note_open(c, &open);
     object_unref(file.content.object);
@@ -171,8 +182,6 @@ static void handle_event(struct consumers *c, const struct fanotify_event_metada
         handle_open(c, fd, event->pid, pidfd);
 }
 
-/* ---- the thread */
-
 /* Return: whether there were any. */
 static bool take_events(struct consumers *c)
 {
@@ -186,6 +195,73 @@ static bool take_events(struct consumers *c)
         handle_event(c, event);
     return n != 0 && !(n < 0 && errno == EAGAIN);
 }
+
+/* ---- opens that workers report */
+
+/* A live_file_opened_fn, called with the tree's lock held. */
+static void on_opened(void *userdata, const struct live_opened *opened)
+{
+    struct consumers *c = userdata;
+    const struct queued_open open = {
+        .opened = *opened, .at = clock_wall(), .ticks = process_ticks_now()};
+
+    LOCK_GUARD(&c->queue_lock);
+    if (open_queue_add(c->queue, &open))
+        eventfd_write(c->events_fd, 1);
+}
+
+static void handle_lost(struct consumers *c, const struct open_queue_turn *turn)
+{
+    if (c->audit != NULL)
+        audit_note_dropped(c->audit, turn->volume, turn->n_lost);
+    LOCK_GUARD(&c->lock);
+    table_note_lost(c->table, turn->volume);
+}
+
+static void handle_queued(struct consumers *c, const struct queued_open *queued)
+{
+    const struct live_opened *opened = &queued->opened;
+    struct consumer_identity identity;
+    struct table_open open = {.volume = opened->file.volume,
+                              .edition = opened->file.edition,
+                              .content = opened->file.content,
+                              .pid = opened->thread,
+                              .at = queued->at};
+
+    if (process_identify_opener(opened->thread, queued->ticks, &identity)) {
+        open.identity = &identity;
+        open.pid = identity.process.pid;
+    }
+    if (open.pid != getpid())
+        note_open(c, &open);
+    object_unref(opened->file.content.object);
+}
+
+static bool take_turn(struct consumers *c, struct open_queue_turn *ret_turn)
+{
+    LOCK_GUARD(&c->queue_lock);
+    return open_queue_take(c->queue, ret_turn);
+}
+
+/* Return: whether there was any. */
+static bool take_queued(struct consumers *c)
+{
+    struct open_queue_turn turn;
+    eventfd_t ignored;
+
+    eventfd_read(c->events_fd, &ignored);
+    if (!take_turn(c, &turn))
+        return false;
+    if (turn.n_lost > 0)
+        handle_lost(c, &turn);
+    if (turn.has_open)
+        handle_queued(c, &turn.open);
+    LOCK_GUARD(&c->queue_lock);
+    open_queue_end_turn(c->queue);
+    return true;
+}
+
+/* ---- the thread */
 
 static void wait_for(struct consumers *c, bool for_events, int timeout_ms)
 {
@@ -214,7 +290,7 @@ static void run(struct consumers *c)
         bool had_events;
 
         atomic_store(&c->is_taking, true);
-        had_events = take_events(c);
+        had_events = c->queue != NULL ? take_queued(c) : take_events(c);
         atomic_store(&c->is_taking, false);
         if (had_events) {
             pause_if_busy(c);
@@ -248,7 +324,7 @@ static void *consumers_main(void *userdata)
     c->start_result = descriptors_keep_own(keep, ELEMENTS_OF(keep));
     if (c->start_result < 0)
         error_set_errno(&c->start_error, c->start_result, "cannot see opens");
-    else
+    else if (c->queue == NULL)
         c->start_result = mark(c, &c->start_error);
     confinement_restrict_thread(CONFINEMENT_WORKER);
     sem_post(&c->started);
@@ -271,14 +347,34 @@ static int run_create(void *arguments)
     return thread_start(&c->thread, STACK_BYTES, consumers_main, c);
 }
 
-static int start_thread(struct consumers *c, struct error *e)
+static int start_queue(struct consumers *c, struct error *e)
+{
+    int r = open_queue_new(&c->queue);
+
+    if (r == 0) {
+        c->events_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        r = c->events_fd < 0 ? negative_errno()
+                             : thread_start(&c->thread, STACK_BYTES, consumers_main, c);
+    }
+    return r < 0 ? error_set_errno(e, r, "cannot see opens") : 0;
+}
+
+static int start_fanotify(struct consumers *c, struct error *e)
 {
     int r = privileged_call(run_create, c);
 
+    return r < 0 ? error_set_errno(e, r,
+                                   "cannot see opens by fanotify, which takes root's rights and "
+                                   "Linux 5.15")
+                 : 0;
+}
+
+static int start_thread(struct consumers *c, struct error *e)
+{
+    int r = tree_answers_open(c->tree) ? start_queue(c, e) : start_fanotify(c, e);
+
     if (r < 0)
-        return error_set_errno(e, r,
-                               "cannot see opens by fanotify, which takes root's rights and Linux "
-                               "5.15");
+        return r;
     while (sem_wait(&c->started) < 0 && errno == EINTR)
         ;
     if (c->start_result == 0)
@@ -292,9 +388,11 @@ static int start_thread(struct consumers *c, struct error *e)
 static void consumers_destroy(struct consumers *c)
 {
     table_free(c->table);
+    open_queue_free(c->queue);
     fd_close(c->wake_fd);
     fd_close(c->events_fd);
     sem_destroy(&c->started);
+    pthread_mutex_destroy(&c->queue_lock);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -312,6 +410,7 @@ int consumers_new(struct tree *tree, struct session *session, struct audit *audi
     c->audit = audit;
     c->events_fd = -1;
     pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->queue_lock, NULL);
     sem_init(&c->started, 0, 0);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r = c->wake_fd < 0 ? negative_errno() : table_new(&c->table);
@@ -322,6 +421,8 @@ int consumers_new(struct tree *tree, struct session *session, struct audit *audi
         consumers_destroy(c);
         return r;
     }
+    if (c->queue != NULL)
+        live_file_observe(tree, on_opened, c);
     *ret_consumers = c;
     return 0;
 }
@@ -330,6 +431,8 @@ struct consumers *consumers_free(struct consumers *consumers)
 {
     if (consumers == NULL)
         return NULL;
+    if (consumers->queue != NULL)
+        live_file_observe(consumers->tree, NULL, NULL);
     atomic_store(&consumers->is_stopping, true);
     eventfd_write(consumers->wake_fd, 1);
     pthread_join(consumers->thread, NULL);
@@ -337,33 +440,62 @@ struct consumers *consumers_free(struct consumers *consumers)
     return NULL;
 }
 
-/* A volume that did not get into the table counts as unknown. */
+static void drop_volume(struct consumers *c, uint64_t volume)
+{
+    if (c->queue != NULL) {
+        LOCK_GUARD(&c->queue_lock);
+        open_queue_remove_volume(c->queue, volume);
+    }
+    LOCK_GUARD(&c->lock);
+    table_remove(c->table, volume);
+}
+
+/* The table first, so that it knows each volume of which an open is queued. */
+static int add_volume(struct consumers *c, uint64_t volume, uint64_t edition,
+                      const struct payload *payload, bool is_adopted)
+{
+    int r;
+
+    {
+        LOCK_GUARD(&c->lock);
+        r = table_publish(c->table, volume, edition, payload, is_adopted);
+    }
+    if (r < 0 || c->queue == NULL)
+        return r;
+    LOCK_GUARD(&c->queue_lock);
+    return open_queue_add_volume(c->queue, volume);
+}
+
+/* A volume that did not get into table and queue counts as unknown. */
 void consumers_published(struct consumers *consumers, uint64_t volume,
-                         const struct audit_volume *name, uint64_t generation,
+                         const struct audit_volume *name, uint64_t edition,
                          const struct payload *payload, bool is_adopted)
 {
     if (consumers->audit != NULL)
         audit_add_volume(consumers->audit, volume, name);
-    LOCK_GUARD(&consumers->lock);
-    (void)table_publish(consumers->table, volume, generation, payload, is_adopted);
+    if (add_volume(consumers, volume, edition, payload, is_adopted) < 0)
+        drop_volume(consumers, volume);
 }
 
 void consumers_remove(struct consumers *consumers, uint64_t volume)
 {
     if (consumers->audit != NULL)
         audit_remove_volume(consumers->audit, volume);
-    LOCK_GUARD(&consumers->lock);
-    table_remove(consumers->table, volume);
+    drop_volume(consumers, volume);
 }
 
 /*
- * Whether opens before now may not be in the table yet. The queue comes first: what was in it, and
- * is not any more, the thread took after it had set is_taking.
+ * Whether opens before now may not be in the table yet. The kernel's queue comes first: what was in
+ * it, and is not any more, the thread took after it had set is_taking.
  */
-static bool is_behind(const struct consumers *c)
+static bool is_behind(struct consumers *c, uint64_t volume)
 {
     struct pollfd queue = {.fd = c->events_fd, .events = POLLIN};
 
+    if (c->queue != NULL) {
+        LOCK_GUARD(&c->queue_lock);
+        return open_queue_is_waiting(c->queue, volume);
+    }
     return poll(&queue, 1, 0) != 0 || atomic_load(&c->is_taking);
 }
 
@@ -390,10 +522,12 @@ int consumers_count(struct consumers *consumers, uint64_t volume, bool sweeps,
 int consumers_visit(struct consumers *consumers, uint64_t volume, table_visit_fn *visit,
                     void *userdata, unsigned *ret_gaps, size_t *ret_held_files)
 {
-    bool may_miss_some = is_behind(consumers);
+    bool may_miss_some;
     int r;
 
+    /* first: a file that is not open any more was opened before, so that open is queued by now */
     *ret_held_files = tree_held_files(consumers->tree, volume);
+    may_miss_some = is_behind(consumers, volume);
     LOCK_GUARD(&consumers->lock);
     table_sweep(consumers->table, volume, life_of, NULL);
     r = table_visit(consumers->table, volume, visit, userdata, ret_gaps);

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Who has read what of the volumes of a file system: its opens, as the kernel reports them by
- * fanotify(7), and the table that is made of them. See consumers.c.
+ * fanotify(7) or as its workers answer them, and the table that is made of them. See consumers.c.
  *
  * Thread: the event loop's.
  */
@@ -13,11 +13,12 @@
 struct consumers;
 
 /*
- * Begin to see opens; those before are not seen. Waits for a worker of the session.
- * @tree, @session: borrowed, outlive the object; its files are not live
+ * Begin to see opens; those before are not seen. Waits for a worker of the session unless that
+ * answers OPEN.
+ * @tree, @session: borrowed, outlive the object
  * @audit: gets the first opens; borrowed, outlives the object; NULL: none
- * Return: 0, *ret_consumers is the caller's; -EPERM without root's rights, -EINVAL before Linux
- * 5.15; -errno; with @e.
+ * Return: 0, *ret_consumers is the caller's; -errno with @e. Unless the session answers OPEN,
+ * -EPERM without root's rights and -EINVAL before Linux 5.15.
  */
 int consumers_new(struct tree *tree, struct session *session, struct audit *audit,
                   struct consumers **ret_consumers, struct error *e);
@@ -27,12 +28,12 @@ DEFINE_CLEANUP(struct consumers *, consumers_free)
 
 /*
  * A volume shows a payload; before readers can open it first.
- * @volume, @generation: node ids, see publisher_outcome.h; @generation is 0 if @is_adopted
+ * @volume, @edition: see publisher_outcome.h; @edition is 0 if @is_adopted
  * @name: of the volume, for the audit; copied
  * @is_adopted: an earlier process has published it
  */
 void consumers_published(struct consumers *consumers, uint64_t volume,
-                         const struct audit_volume *name, uint64_t generation,
+                         const struct audit_volume *name, uint64_t edition,
                          const struct payload *payload, bool is_adopted);
 /* An unknown volume is fine. */
 void consumers_remove(struct consumers *consumers, uint64_t volume);

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,6 +15,8 @@
 #define CGROUP_ROOT      "/sys/fs/cgroup/"
 #define HYBRID_CGROUP    CGROUP_ROOT "unified" /* cgroup 2 beside cgroup 1, as systemd mounts it */
 #define STAT_TEXT_SIZE   1024u                 /* 52 numbers and a name of 15 bytes */
+#define STATUS_TEXT_SIZE 256u /* Name, Umask, State and Tgid; a name takes up to 62 bytes */
+#define TICKS_PER_SECOND 100u /* USER_HZ of all architectures but alpha */
 /* Twelve hierarchies of cgroup 1 with paths of a container; lines past it are ignored. */
 #define CGROUP_TEXT_SIZE 8192u
 
@@ -88,6 +92,49 @@ bool process_identify(pid_t pid, int pidfd, struct consumer_identity *ret_identi
 
     if (pid <= 0 || !read_stat(pid, &identity.process) || !read_uid(pid, &identity.process.uid) ||
         !read_group(pid, &identity.group) || is_reaped(pidfd))
+        return false;
+    *ret_identity = identity;
+    return true;
+}
+
+/* Tgid is within the first lines of /proc/PID/status. Return: 0: unknown. */
+static pid_t process_of(pid_t thread)
+{
+    char path[64], text[STATUS_TEXT_SIZE];
+    const char *line;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", thread);
+    if (!read_text(path, text, sizeof(text)))
+        return 0;
+    line = strstr(text, "\nTgid:\t"); /* the name comes first, in which a line break is escaped */
+    return line != NULL ? (pid_t)strtol(line + strlen("\nTgid:\t"), NULL, 10) : 0;
+}
+
+uint64_t process_ticks_now(void)
+{
+    return clock_boot() / (SPAN_SEC(1) / TICKS_PER_SECOND);
+}
+
+/*
+ * The number of the process is the thread's as long as the thread exists. What is read of the
+ * thread is valid for the process, whose first thread may have ended.
+ */
+bool process_identify_opener(pid_t thread, uint64_t opened_ticks,
+                             struct consumer_identity *ret_identity)
+{
+    struct consumer_identity identity;
+    struct identity_process opener, again;
+    pid_t pid;
+
+    if (thread <= 0 || !read_stat(thread, &opener) || opener.start_ticks > opened_ticks ||
+        !read_uid(thread, &opener.uid) || !read_group(thread, &identity.group))
+        return false;
+    pid = process_of(thread);
+    identity.process = opener;
+    if (pid != thread && !read_stat(pid, &identity.process))
+        return false;
+    identity.process.uid = opener.uid;
+    if (!read_stat(thread, &again) || again.start_ticks != opener.start_ticks)
         return false;
     *ret_identity = identity;
     return true;

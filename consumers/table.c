@@ -2,17 +2,18 @@
 /*
  *     table -> volume -> consumer -> opened (a key of an object)
  *
- * The ids of nodes grow, so those of the files of a generation are larger than the generation's own
- * and smaller than the next one's. Of each key that a consumer has opened the table keeps
+ * Editions grow: what an update brings has a larger one than the update, and what was there before
+ * a smaller one. Of each key that a consumer has opened the table keeps
  *
- *     opened_at    the largest id of a file with it that the consumer has opened
- *     changed_at   the id of the generation in which the key's bytes changed last, as far as that
+ *     opened_at    the largest edition of it that the consumer has opened
+ *     changed_at   the edition of the update in which the key's bytes changed last, as far as that
  *                  concerns this consumer; 0: not since it opened them
  *
  * and the consumer has the newest content if opened_at > changed_at. So the order in which events
- * and updates arrive is indifferent: an open of the next generation may be noted before
- * table_publish(), and one of the last generation after it. Only the first open of a key that is
- * noted late needs a comparison of bytes.
+ * and updates arrive is indifferent: an open of what the next update brings may be noted before
+ * table_publish(), and one of older content after it. Only the first open of a key that is noted
+ * late needs a comparison of bytes, and each first open while the volume shows what an earlier
+ * process has published.
  *
  * An update that leaves the bytes of a key as they are makes no consumer old. One that brings
  * earlier bytes back does not make a consumer current: it may have opened those between.
@@ -51,7 +52,7 @@ struct consumer {
 struct table_volume {
     struct list link;
     uint64_t id;
-    uint64_t generation;
+    uint64_t edition; /* of the last update; 0: an earlier process has made it */
     unsigned gaps;
     struct object **objects; /* that it shows, each once */
     size_t n_objects;
@@ -163,12 +164,13 @@ void table_remove(struct table *table, uint64_t volume)
         volume_free(v);
 }
 
-void table_note_lost(struct table *table)
+void table_note_lost(struct table *table, uint64_t volume)
 {
     struct table_volume *v;
 
     list_for_each (v, &table->volumes, link)
-        v->gaps |= TABLE_GAP_LOST;
+        if (volume == 0 || v->id == volume)
+            v->gaps |= TABLE_GAP_LOST;
 }
 
 /* ---- content */
@@ -228,7 +230,7 @@ static bool is_current(const struct opened *o)
 /* What the consumer has of a key is not what the volume shows from now on. */
 static void note_change(struct table_volume *v, const struct consumer *c, struct opened *o)
 {
-    o->changed_at = v->generation;
+    o->changed_at = v->edition != 0 ? v->edition : o->opened_at;
     if (c->is_unidentified && !is_current(o))
         v->gaps |= TABLE_GAP_ENDED;
 }
@@ -251,7 +253,7 @@ static void note_changes(struct table_volume *v, struct object *const *objects, 
     }
 }
 
-int table_publish(struct table *table, uint64_t volume, uint64_t generation,
+int table_publish(struct table *table, uint64_t volume, uint64_t edition,
                   const struct payload *payload, bool is_adopted)
 {
     struct table_volume *v = find_volume(table, volume);
@@ -263,7 +265,7 @@ int table_publish(struct table *table, uint64_t volume, uint64_t generation,
         table_remove(table, volume);
         return -ENOMEM;
     }
-    v->generation = generation;
+    v->edition = edition;
     note_changes(v, objects, n);
     free_objects(v->objects, v->n_objects);
     v->objects = objects;
@@ -346,13 +348,13 @@ static struct opened *add_opened(struct table_volume *v, struct consumer *c,
     return NULL;
 }
 
-/* A key's first open: is the file of an older generation, and has the key changed since? */
+/* A key's first open: may it be of older content, and has the key changed since? */
 static void check_first_open(struct table_volume *v, const struct consumer *c, struct opened *o,
                              const struct object_entry *entry)
 {
     const struct object_entry *shown = find_entry(v->objects, v->n_objects, o->object, o->key);
 
-    if (o->opened_at <= v->generation && !same_bytes(shown, entry))
+    if ((o->opened_at <= v->edition || v->edition == 0) && !same_bytes(shown, entry))
         note_change(v, c, o);
 }
 
@@ -375,8 +377,8 @@ static int note_key(const struct table *t, struct table_volume *v, struct consum
     if (is_first && (o = add_opened(v, c, &object->key, entry->key)) == NULL)
         return -ENOMEM;
     /* what any one of the unidentified has is as old as the oldest */
-    if (is_first || (!c->is_unidentified && open->file > o->opened_at)) {
-        o->opened_at = open->file;
+    if (is_first || (!c->is_unidentified && open->edition > o->opened_at)) {
+        o->opened_at = open->edition;
         is_new = is_new || !streq(o->version, object->resource_version);
         snprintf(o->version, sizeof(o->version), "%s", object->resource_version);
     }

@@ -40,7 +40,7 @@ enum consumer_life {
 /* Why the table may miss a consumer; bits. */
 enum table_gap {
     TABLE_GAP_ADOPTED = 1 << 0, /* an earlier process served the volume */
-    TABLE_GAP_LOST = 1 << 1,    /* the kernel dropped events */
+    TABLE_GAP_LOST = 1 << 1,    /* more opens at a time than the kernel or the queue keeps */
     TABLE_GAP_FULL = 1 << 2,    /* more consumers or keys than the limits */
     TABLE_GAP_ENDED = 1 << 3,   /* a process ended before it was identified, on older content */
     TABLE_GAP_BEHIND = 1 << 4,  /* events wait; this gap ends by itself */
@@ -72,18 +72,19 @@ DEFINE_CLEANUP(struct table *, table_free)
 /*
  * The volume shows a payload. It is added unless it is there.
  * @volume: node id of its directory
- * @generation: node id of the generation's directory; its files have larger ones
+ * @edition: of the update that brought it, see tree_take_edition(); 0: unknown, as an earlier
+ * process has published it
  * @is_adopted: an earlier process may have served readers
  * Return: 0 or -ENOMEM: then the volume is not in the table.
  */
-int table_publish(struct table *table, uint64_t volume, uint64_t generation,
+int table_publish(struct table *table, uint64_t volume, uint64_t edition,
                   const struct payload *payload, bool is_adopted);
 /* An unknown one is fine. */
 void table_remove(struct table *table, uint64_t volume);
 
 struct table_open {
     uint64_t volume;
-    uint64_t file; /* node id */
+    uint64_t edition; /* of the content */
     struct file_content content;
     const struct consumer_identity *identity; /* NULL: the process has ended already */
     pid_t pid;                                /* 0: in another pid namespace */
@@ -106,8 +107,8 @@ void table_report_first(struct table *table, table_first_fn *first, void *userda
 #define TABLE_IS_FULL 1
 int table_open(struct table *table, const struct table_open *open);
 
-/* Opens were not seen, in all volumes. */
-void table_note_lost(struct table *table);
+/* Opens of a volume were not seen; 0: of all volumes. An unknown one is fine. */
+void table_note_lost(struct table *table, uint64_t volume);
 /* There is no room for an open. */
 void table_note_full(struct table *table, const struct table_open *open);
 

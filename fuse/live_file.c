@@ -237,6 +237,26 @@ static int add_open(struct node_table *t, struct node *n, const struct open_file
     return 0;
 }
 
+/* The lock is held. */
+static void report_open(const struct node_table *t, const struct node *n,
+                        const struct live_opener *opener)
+{
+    const struct live_opened opened = {.file = {.volume = node_volume_of_file(t, n),
+                                                .edition = node_edition(n),
+                                                .content = n->file.content},
+                                       .thread = opener->thread};
+
+    if (t->opened != NULL && opener->may_wait && n->file.content.object != NULL)
+        t->opened(t->opened_userdata, &opened);
+}
+
+void live_file_observe(struct tree *tree, live_file_opened_fn *opened, void *userdata)
+{
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    tree_nodes(tree)->opened = opened;
+    tree_nodes(tree)->opened_userdata = userdata;
+}
+
 int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *opener,
                    struct live_open **ret_open)
 {
@@ -269,6 +289,7 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
         live->has_old_pages = false;
     }
     record_open(t, *ret_open);
+    report_open(t, n, opener);
     return 0;
 }
 
@@ -576,6 +597,16 @@ bool live_file_is_live(struct tree *tree, uint64_t id)
         if (n->kind == NODE_FILE)
             return n->file.live != NULL;
     return false;
+}
+
+void live_file_set_volume(struct tree *tree, uint64_t id, uint64_t volume)
+{
+    struct node *top;
+
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    top = node_by_id(tree_nodes(tree), id);
+    if (top != NULL)
+        node_set_volume(top, volume);
 }
 
 int live_file_make(struct tree *tree, uint64_t id)

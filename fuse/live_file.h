@@ -33,6 +33,20 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
                    struct live_open **ret_open);
 void live_file_close(struct tree *tree, struct live_open *open);
 
+/* What a reader has opened. */
+struct live_opened {
+    struct tree_file file; /* borrowed for the call */
+    pid_t thread;          /* as of live_opener */
+};
+
+/*
+ * Have each open by a reader reported, before the kernel is answered, so while its thread waits in
+ * open(2). The observer does not wait, and calls nothing of the tree, as its lock is held.
+ * @opened: NULL: no longer; none is under way when it returns
+ */
+typedef void live_file_opened_fn(void *userdata, const struct live_opened *opened);
+void live_file_observe(struct tree *tree, live_file_opened_fn *opened, void *userdata);
+
 /* What the kernel has to know of an open file. */
 struct live_open_info {
     uint64_t handle;
@@ -139,6 +153,8 @@ int live_file_adopt_open(struct node_table *t, struct node *file, const struct o
 
 /* Whether a file is live, or the first file below a directory. */
 bool live_file_is_live(struct tree *tree, uint64_t id);
+/* A file, or all below a directory, belong to a volume, though they are elsewhere. */
+void live_file_set_volume(struct tree *tree, uint64_t id, uint64_t volume);
 /*
  * Make a file live, or all files below a directory.
  * Return: 0; -ENOMEM, then some may be live; -ESTALE.

@@ -803,7 +803,7 @@ static int adopt_member(struct live_mounts *mounts, const struct name *name)
     char location[LOCATION_SIZE], origin[LOCATION_SIZE + sizeof(ORIGIN)];
     _cleanup_(freep) char *target = NULL;
     struct member_volume *volume;
-    struct stat status, link;
+    struct stat status, link, directory;
     struct member *m;
     char *slash;
     int r = tree_stat(mounts->tree, name->id, &status);
@@ -823,6 +823,9 @@ static int adopt_member(struct live_mounts *mounts, const struct name *name)
     if (r < 0)
         return r;
     m->is_linked = true;
+    if (tree_find_path(mounts->tree, TREE_ROOT_ID, streq(target, ".") ? "" : target, &directory) ==
+        0)
+        live_file_set_volume(mounts->tree, m->id, directory.st_ino);
     return make_live(mounts, m);
 }
 

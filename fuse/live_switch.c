@@ -50,6 +50,8 @@ struct live_switch {
     size_t capacity;   /* of both */
     uint64_t *removed; /* node ids of the files below the roots that the payload lacks */
     size_t n_removed;
+    uint64_t volume; /* of the roots; 0: there are none */
+    size_t n_left_out;
     bool is_partial;
     bool holds_opens;
 };
@@ -111,6 +113,7 @@ static int add_entry(struct live_switch *s, struct node *n, const struct payload
 
     n->file.live->is_unwanted = false;
     if (n->file.n_cached_opens > 0 && !is_same) {
+        s->n_left_out += n->file.n_cached_opens;
         s->is_partial = true;
         return 0;
     }
@@ -206,6 +209,7 @@ int live_switch_new(struct tree *tree, const struct live_root *roots, size_t n_r
     if (s == NULL)
         return -ENOMEM;
     s->tree = tree;
+    s->volume = n_roots > 0 ? roots[0].volume : 0;
     {
         NODE_TABLE_GUARD(tree_nodes(tree));
         for (size_t i = 0; i < n_roots && r == 0; i++)
@@ -281,7 +285,8 @@ mono_us live_switch_drain_until(const struct live_switch *live_switch)
 
 /* The lock is held. A new version, or the same bytes of a newer object, so that the older one is
  * freed. */
-static void commit_entry(struct tree *t, const struct entry *entry, bool is_change)
+static void commit_entry(struct tree *t, const struct entry *entry, uint64_t edition,
+                         bool is_change)
 {
     struct timespec changed;
     struct node_live *live;
@@ -291,6 +296,7 @@ static void commit_entry(struct tree *t, const struct entry *entry, bool is_chan
     if (n == NULL)
         return;
     changed = n->changed;
+    n->file.edition = edition;
     if (is_change)
         live_file_outdate(tree_nodes(t), n, entry->volume);
     node_set_content(tree_nodes(t), n, &entry->next);
@@ -330,10 +336,14 @@ static void commit_removed(const struct live_switch *s)
 static void on_rename(void *userdata)
 {
     const struct live_switch *s = userdata;
+    struct node *directory = node_by_id(tree_nodes(s->tree), s->volume);
+    uint64_t edition = node_take_edition(tree_nodes(s->tree));
 
+    if (directory != NULL && directory->kind == NODE_DIRECTORY)
+        directory->directory.n_left_out = s->n_left_out;
     commit_removed(s);
     for (size_t i = 0; i < s->n_entries; i++)
-        commit_entry(s->tree, &s->entries[i], i < s->n_changes);
+        commit_entry(s->tree, &s->entries[i], edition, i < s->n_changes);
     if (s->n_changes > 0) /* they are of one volume */
         node_limit_held_of(tree_nodes(s->tree), s->entries[0].volume);
 }

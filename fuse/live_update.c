@@ -134,7 +134,7 @@ static int make_node(struct tree *tree, int dir_fd, const char *path,
 static int make_name(struct live_update *u, int dir_fd, size_t part, const char *below,
                      const struct payload_file *file)
 {
-    const struct staged_node staged = {.file = file};
+    const struct staged_node staged = {.file = file, .volume = u->volume};
     _cleanup_(freep) char *location = names_join(u->parts[part].location, below);
     struct stat removed;
 
@@ -299,7 +299,7 @@ static const struct payload_file *file_by_path(const struct payload *payload, co
 static void link_again(struct live_update *u, int root_fd, struct live_part *part)
 {
     const struct staged_node again = {.again = part->root.id};
-    struct staged_node new_file = {.is_committed = true};
+    struct staged_node new_file = {.volume = u->volume, .is_committed = true};
     int r;
 
     if (part->returns_as == NULL)

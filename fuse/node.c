@@ -179,15 +179,15 @@ static struct node *node_new(struct node_table *t, enum node_kind kind, mode_t m
 
 /* ---- content that readers hold */
 
-/* The directory in the root that a node belongs to; the root, if the tree is one volume. */
-static struct node *volume_of(const struct node_table *t, struct node *n)
+/* The id of the directory in the root that a node is in; the root's, if the tree is one volume. */
+static uint64_t volume_of(const struct node_table *t, const struct node *n)
 {
     while (n->parent != NULL && n->parent != t->root)
         n = n->parent;
     if (n == t->root || n->parent == NULL || n->kind != NODE_DIRECTORY ||
         strncmp(n->name, "..", 2) == 0)
-        return t->root;
-    return n;
+        return t->root->id;
+    return n->id;
 }
 
 /* Its length stays: a reader must not take it for an empty file. */
@@ -207,17 +207,39 @@ static void drop_held(void *userdata, struct held_item *item)
     drop_content(userdata, CONTAINER_OF(item, struct node, file.held));
 }
 
-/* @n: is about to be unlinked. A live file keeps its content; live_mounts.h limits their number. */
+/*
+ * @n: is about to be unlinked. A live file keeps its content, live_mounts.h limits their number;
+ * and its volume, to which no name leads any more.
+ */
 static void hold(struct node_table *t, struct node *n)
 {
-    if (n->kind == NODE_FILE && n->n_references > 0 && n->file.live == NULL)
-        held_add(&t->held, &n->file.held, volume_of(t, n)->id, n->file.content.object, drop_held);
+    if (n->kind == NODE_FILE && n->file.live != NULL)
+        n->file.volume = node_volume_of_file(t, n);
+    else if (n->kind == NODE_FILE && n->n_references > 0)
+        held_add(&t->held, &n->file.held, volume_of(t, n), n->file.content.object, drop_held);
 }
 
-uint64_t node_volume_of_file(const struct node_table *t, struct node *file)
+uint64_t node_volume_of_file(const struct node_table *t, const struct node *file)
 {
     assert(file->kind == NODE_FILE);
-    return node_is_linked(file) ? volume_of(t, file)->id : held_volume(&file->file.held);
+    if (file->file.volume != 0)
+        return file->file.volume;
+    return node_is_linked(file) ? volume_of(t, file) : held_volume(&file->file.held);
+}
+
+void node_set_volume(struct node *top, uint64_t volume)
+{
+    for (struct node *n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE)
+            n->file.volume = volume;
+}
+
+/* Before it gets a place elsewhere. */
+static void keep_volume(const struct node_table *t, struct node *top)
+{
+    for (struct node *n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE)
+            n->file.volume = node_volume_of_file(t, n);
 }
 
 void node_limit_held_of(struct node_table *t, uint64_t volume)
@@ -231,7 +253,7 @@ void node_limit_held_of(struct node_table *t, uint64_t volume)
 
 void node_limit_held(struct node_table *t, struct node *directory)
 {
-    node_limit_held_of(t, volume_of(t, directory)->id);
+    node_limit_held_of(t, volume_of(t, directory));
 }
 
 /* ---- the end */
@@ -435,6 +457,10 @@ static struct node *copy_one(struct node_table *t, struct node *parent, const ch
         node_set_content(t, n, &original->file.content);
     else if (n->kind == NODE_FILE)
         n->file.content.len = original->file.content.len; /* dropped: reads fail there as well */
+    if (n->kind == NODE_FILE) {
+        n->file.volume = node_volume_of_file(t, original);
+        n->file.edition = node_edition(original);
+    }
     if (n->kind == NODE_LINK) {
         n->target = strdup(original->target);
         if (n->target == NULL) {
@@ -707,6 +733,8 @@ void node_exchange(struct node_table *t, struct node *a, struct node *b)
     uint64_t cookie = a->cookie;
 
     assert(a->kind == b->kind && slot_of_a != NULL && slot_of_b != NULL);
+    keep_volume(t, a);
+    keep_volume(t, b);
     *slot_of_a = b;
     *slot_of_b = a;
     swap_places(a, b);

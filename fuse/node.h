@@ -79,6 +79,7 @@ struct node {
             size_t n_children;
             size_t n_subdirectories;
             uint64_t n_dropped; /* of a volume: files that lost their content to its limit */
+            size_t n_left_out;  /* of a volume: open files that its last switch waits for */
         } directory;
         struct {
             struct file_content content;
@@ -86,6 +87,8 @@ struct node {
             unsigned n_cached_opens; /* open files that read the kernel's pages */
             bool is_stored;          /* the journal's: this content is what stands at stored_at */
             struct held_item held;   /* while it is unlinked and immutable */
+            uint64_t volume;      /* see node_volume_of_file(); 0: it is linked there, or unknown */
+            uint64_t edition;     /* see node_edition(); 0: its id */
             uint64_t stored_at;   /* the journal's: where it has stored the content; 0: nowhere */
             uint64_t obsolete_at; /* the journal's: the same of what it replaces */
         } file;
@@ -102,6 +105,7 @@ struct removed_name {
 };
 
 struct node_table;
+struct live_opened;
 
 /*
  * Receives the changes of nodes: what a table's lock protects is recorded before the lock is given
@@ -139,7 +143,9 @@ struct node_table {
     size_t n_nodes;
     size_t content_bytes;    /* of all files */
     struct held held;        /* unlinked immutable files, and open files of older versions */
-    struct open_table opens; /* live_file.c's */
+    struct open_table opens; /* live_file.c's, as what follows */
+    void (*opened)(void *userdata, const struct live_opened *opened); /* NULL: none */
+    void *opened_userdata;
 };
 
 /*
@@ -273,9 +279,24 @@ void node_limit_held_of(struct node_table *t, uint64_t volume);
 
 /*
  * The node id of the directory of the volume that a file belongs to, or belonged to before it was
- * unlinked. Return: 0: unknown.
+ * unlinked, or taken out to be mounted alone. Return: 0: unknown.
  */
-uint64_t node_volume_of_file(const struct node_table *t, struct node *file);
+uint64_t node_volume_of_file(const struct node_table *t, const struct node *file);
+/* Have a file, and all below a directory, belong to that volume. */
+void node_set_volume(struct node *top, uint64_t volume);
+
+/*
+ * When the content of a file came, in the order of node ids and of node_take_edition(): what an
+ * update brings has a larger one than all that was there when it began.
+ */
+static inline uint64_t node_edition(const struct node *file)
+{
+    return file->file.edition != 0 ? file->file.edition : file->id;
+}
+static inline uint64_t node_take_edition(struct node_table *t)
+{
+    return t->next_id++;
+}
 
 void node_stat(const struct node *n, struct stat *ret_stat);
 static inline bool node_is_linked(const struct node *n)

@@ -12,9 +12,9 @@ struct publisher_result {
     mono_us received_at;     /* as it was submitted */
     mono_us visible_at;      /* if is_visible */
     char generation[GENERATION_NAME_SIZE];
-    uint64_t directory_id;  /* node id of the volume's directory, if is_visible */
-    uint64_t generation_id; /* of the generation's directory; those of its files are larger */
-    uint64_t n_dropped;     /* files of older content that readers lost so far, see held.h */
+    uint64_t directory_id; /* node id of the volume's directory, if is_visible */
+    uint64_t edition;      /* of the update, if is_visible: see tree_take_edition() */
+    uint64_t n_dropped;    /* files of older content that readers lost so far, see held.h */
 };
 
 typedef void publisher_done_fn(void *userdata, const struct publisher_result *result);

@@ -71,16 +71,6 @@ static void end_work(struct publisher_thread *t)
     pthread_cond_broadcast(&p->changed);
 }
 
-/* 0: it is gone */
-static uint64_t generation_id(const struct publisher *p, const struct publisher_volume *v,
-                              const char *generation)
-{
-    struct stat status;
-    int r = tree_find(p->writers.tree, v->writer.dir.id, generation, &status);
-
-    return r == 0 ? status.st_ino : 0;
-}
-
 static void report_update(struct publisher *p, struct publisher_volume *v, int error,
                           const struct writer_result *written, struct payload *payload_consumed)
 {
@@ -95,7 +85,7 @@ static void report_update(struct publisher *p, struct publisher_volume *v, int e
     memcpy(v->result.generation, written->generation, sizeof(written->generation));
     if (v->result.is_visible) {
         v->result.directory_id = v->writer.dir.id;
-        v->result.generation_id = generation_id(p, v, written->generation);
+        v->result.edition = v->writer.edition;
     }
     publisher_report(p, &p->finished, &v->finished);
 }

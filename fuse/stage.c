@@ -126,6 +126,7 @@ static int add_live_file(const struct stage *stage, struct node_table *t, struct
         node_unlink(t, n);
         return -ENOMEM;
     }
+    n->file.volume = stage->node.volume;
     n->file.live->presence = stage->node.is_committed ? LIVE_SHOWN : LIVE_NEW;
     n->file.live->is_switching = !stage->node.is_committed;
     *ret_node = n;

@@ -19,6 +19,7 @@ struct node_table;
 
 struct staged_node {
     const struct payload_file *file; /* a live file with this content; borrowed */
+    uint64_t volume;                 /* that it belongs to: node id of the directory */
     bool is_committed;               /* the volume shows it: see enum live_presence */
     uint64_t copy_of;                /* or a copy of that node, with all that is below it */
     uint64_t again;                  /* or that unlinked node gets a name again */

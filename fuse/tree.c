@@ -49,6 +49,11 @@ int tree_new(const struct tree_options *options, struct tree **ret_tree)
     return 0;
 }
 
+bool tree_answers_open(const struct tree *tree)
+{
+    return tree->nodes.remembers_paths;
+}
+
 struct tree *tree_free(struct tree *tree)
 {
     if (tree == NULL)
@@ -213,7 +218,8 @@ int tree_describe_file(struct tree *tree, uint64_t id, struct tree_file *ret_fil
     volume = node_volume_of_file(&tree->nodes, n);
     if (volume == 0 || n->file.content.object == NULL)
         return -ESTALE;
-    *ret_file = (struct tree_file){.volume = volume, .content = n->file.content};
+    *ret_file = (struct tree_file){
+        .volume = volume, .edition = node_edition(n), .content = n->file.content};
     object_ref(ret_file->content.object);
     return 0;
 }
@@ -264,6 +270,12 @@ int tree_take_removed(struct tree *tree, uint64_t id, tree_visit_fn *visit, void
 }
 
 /* ---- the publisher */
+
+uint64_t tree_take_edition(struct tree *tree)
+{
+    NODE_TABLE_GUARD(&tree->nodes);
+    return node_take_edition(&tree->nodes);
+}
 
 int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat)
 {
@@ -561,8 +573,12 @@ struct tree_usage tree_usage(struct tree *tree)
 
 size_t tree_held_files(struct tree *tree, uint64_t id)
 {
+    const struct node *n;
+
     NODE_TABLE_GUARD(&tree->nodes);
-    return held_count(&tree->nodes.held, id);
+    n = node_by_id(&tree->nodes, id);
+    return held_count(&tree->nodes.held, id) +
+           (n != NULL && n->kind == NODE_DIRECTORY ? n->directory.n_left_out : 0);
 }
 
 uint64_t tree_dropped(struct tree *tree, uint64_t id)

@@ -30,6 +30,8 @@ struct tree_options {
 
 /* Return: 0 or -ENOMEM. */
 int tree_new(const struct tree_options *options, struct tree **ret_tree);
+/* As the options say. */
+bool tree_answers_open(const struct tree *tree);
 /* Nothing may use the tree any more. Return: NULL. */
 struct tree *tree_free(struct tree *tree);
 DEFINE_CLEANUP(struct tree *, tree_free)
@@ -77,6 +79,7 @@ int tree_take_removed(struct tree *tree, uint64_t id, tree_visit_fn *visit, void
 /* A file, for what counts its readers. */
 struct tree_file {
     uint64_t volume;             /* node id of the volume's directory */
+    uint64_t edition;            /* of the content: see tree_take_edition() */
     struct file_content content; /* with a reference that is the caller's */
 };
 
@@ -87,6 +90,12 @@ struct tree_file {
 int tree_describe_file(struct tree *tree, uint64_t id, struct tree_file *ret_file);
 
 /* ---- for the publisher; no references are counted */
+
+/*
+ * An update begins. Return: its edition: larger than those of all content that there was before,
+ * and smaller than those of what the update brings.
+ */
+uint64_t tree_take_edition(struct tree *tree);
 
 /* Return: 0; -ENOENT, -ENOTDIR, -ESTALE. */
 int tree_find(struct tree *tree, uint64_t parent, const char *name, struct stat *ret_stat);
@@ -174,7 +183,10 @@ struct tree_usage {
 
 struct tree_usage tree_usage(struct tree *tree);
 
-/* How many files of older generations readers hold. @id: node id of the volume's directory */
+/*
+ * How many files of older generations, and open files of older versions, readers hold.
+ * @id: node id of the volume's directory
+ */
 size_t tree_held_files(struct tree *tree, uint64_t id);
 
 /* How many files of a volume lost their content to its limit. @id: node id of its directory */

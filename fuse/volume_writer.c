@@ -135,6 +135,7 @@ int volume_writer_begin(struct volume_writer *writer, struct payload *payload)
     int r;
 
     begin_update(w, payload);
+    w->edition = tree_take_edition(w->host->tree);
     w->makes_generation = true;
     if (!w->host->answers_open)
         return 0;

@@ -29,6 +29,7 @@ struct volume_writer {
     bool has_generation;
     bool makes_generation; /* the update under way does */
     struct payload *shown; /* by the volume, where files may be live */
+    uint64_t edition;      /* of the update under way, or the last one */
     struct live_update update;
 };
 

@@ -194,7 +194,7 @@ static int add_gaps(cJSON *json, unsigned gaps)
         const char *reason;
     } reasons[] = {
         {TABLE_GAP_ADOPTED, "an earlier process served the volume"},
-        {TABLE_GAP_LOST, "more opens at a time than the kernel keeps"},
+        {TABLE_GAP_LOST, "more opens at a time than are kept"},
         {TABLE_GAP_FULL, "more consumers or keys than the limits"},
         {TABLE_GAP_ENDED,
          "a process with older content ended before it was identified, or is in another "

@@ -30,9 +30,9 @@ struct node_file_systems {
     struct keeper_watch *keeper_watch;
     struct mount_monitor *mount_monitor;
     struct file_system *standard;
-    struct consumers *consumers; /* of the standard one; NULL: they are not noted */
-    struct file_system *live;    /* NULL until the first volume that needs it */
-    unsigned n_orders[2];        /* standard, live: volumes whose record has orders */
+    struct file_system *live;       /* NULL until the first volume that needs it */
+    struct consumers *consumers[2]; /* standard, live; NULL: they are not noted */
+    unsigned n_orders[2];           /* the same: volumes whose record has orders */
 };
 
 static int detach_leftovers(const struct node_file_systems *all, const char *name, struct error *e)
@@ -126,23 +126,26 @@ static int watch_keeper(struct node_file_systems *all, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot watch the keeper") : 0;
 }
 
+/* Pods read their volumes all the same. */
+static void start_consumers(struct node_file_systems *all, const struct file_system *fs)
+{
+    struct error e = ERROR_INIT;
+
+    if (all->options.notes_consumers &&
+        consumers_new(fs->tree, fs->session, all->options.audit,
+                      &all->consumers[fs->options.answers_open], &e) < 0)
+        log_warn("consumers are not noted", "mountpoint", fs->mountpoint, "error", e.text);
+}
+
 static int start_live(struct node_file_systems *all, bool only_adopts, struct error *e)
 {
     int r = start_one(all, NODE_FS_LIVE, only_adopts, &all->live, e);
 
-    if (r == 0 && all->live != NULL)
-        all->options.live_mounted(all->options.userdata, all->live->session);
-    return r;
-}
-
-/* Pods read their volumes all the same. */
-static void start_consumers(struct node_file_systems *all)
-{
-    struct error e = ERROR_INIT;
-
-    if (consumers_new(all->standard->tree, all->standard->session, all->options.audit,
-                      &all->consumers, &e) < 0)
-        log_warn("consumers are not noted", "error", e.text);
+    if (r < 0 || all->live == NULL)
+        return r;
+    start_consumers(all, all->live);
+    all->options.live_mounted(all->options.userdata, all->live->session);
+    return 0;
 }
 
 int node_file_systems_new(sd_event *event, const struct node_file_systems_options *options,
@@ -161,11 +164,11 @@ int node_file_systems_new(sd_event *event, const struct node_file_systems_option
     if (r == 0)
         r = start_one(all, NODE_FS_STANDARD, false, &all->standard, e);
     if (r == 0)
+        start_consumers(all, all->standard);
+    if (r == 0)
         r = start_live(all, true, e);
     if (r < 0)
         return r;
-    if (options->notes_consumers)
-        start_consumers(all);
     *ret_all = TAKE(all);
     return 0;
 }
@@ -181,11 +184,17 @@ static void release(struct node_file_systems *all)
     free(all);
 }
 
+static void end_consumers(struct node_file_systems *all)
+{
+    for (size_t i = 0; i < ELEMENTS_OF(all->consumers); i++)
+        all->consumers[i] = consumers_free(all->consumers[i]);
+}
+
 struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
 {
     if (all == NULL)
         return NULL;
-    all->consumers = consumers_free(all->consumers);
+    end_consumers(all);
     all->live = file_system_free(all->live);
     all->standard = file_system_free(all->standard);
     release(all);
@@ -194,7 +203,7 @@ struct node_file_systems *node_file_systems_free(struct node_file_systems *all)
 
 struct node_file_systems *node_file_systems_hand_over(struct node_file_systems *all)
 {
-    all->consumers = consumers_free(all->consumers);
+    end_consumers(all);
     all->live = file_system_is_handed_over(all->live, true) ? file_system_hand_over(all->live)
                                                             : file_system_free(all->live);
     all->standard = file_system_hand_over(all->standard);
@@ -400,7 +409,7 @@ void node_file_systems_remove_leftovers(struct node_file_systems *all,
 
 struct consumers *node_file_systems_consumers(const struct node_file_systems *all, enum node_fs fs)
 {
-    return fs == NODE_FS_STANDARD ? all->consumers : NULL;
+    return all->consumers[fs == NODE_FS_LIVE];
 }
 
 const struct session *node_file_systems_session(const struct node_file_systems *all,

@@ -369,8 +369,8 @@ void published_set_consumers(struct published *p, struct consumers *consumers)
     p->consumers = consumers;
 }
 
-/* @generation: 0: an earlier process has published it */
-static void note_shown(struct published *p, uint64_t directory, uint64_t generation)
+/* @edition: 0: an earlier process has published it */
+static void note_shown(struct published *p, uint64_t directory, uint64_t edition)
 {
     const struct audit_volume name = {.namespace = p->options.namespace,
                                       .pod = p->options.pod,
@@ -379,7 +379,7 @@ static void note_shown(struct published *p, uint64_t directory, uint64_t generat
     if (p->consumers == NULL)
         return;
     p->directory_id = directory;
-    consumers_published(p->consumers, directory, &name, generation, p->shown, generation == 0);
+    consumers_published(p->consumers, directory, &name, edition, p->shown, edition == 0);
 }
 
 /* ---- history */
@@ -499,7 +499,7 @@ static void on_published(void *userdata, const struct publisher_result *result)
         if (p->shown == p->payload)
             p->pending_since = 0;
         memcpy(p->generation, result->generation, sizeof(p->generation));
-        note_shown(p, result->directory_id, result->generation_id);
+        note_shown(p, result->directory_id, result->edition);
         p->n_published++;
         p->updated_at = clock_boot();
         p->update_latency_us = result->visible_at - result->received_at;

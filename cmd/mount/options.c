@@ -482,8 +482,6 @@ static int complete_spec(struct mount_options *o, struct error *e)
     if (o->spec->kind == VOLUME_CONFIGMAP && (o->spec->type != NULL || o->spec->holds_tls))
         return error_set(e, -EINVAL, "%s is for secrets and cannot be combined with a ConfigMap",
                          o->spec->type != NULL ? "--type" : "--tls hold");
-    if (o->notes_consumers && o->spec->updates == VOLUME_UPDATES_IN_PLACE)
-        return error_set(e, -EINVAL, "--consumers does not go with --updates in-place");
     if (o->audit != NULL && !o->notes_consumers)
         return error_set(e, -EINVAL, "--audit takes --consumers");
     r = complete_commands(o, e);

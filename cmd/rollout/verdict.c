@@ -214,8 +214,7 @@ static void judge_gaps(struct judgement *j, const cJSON *volume, const cJSON *co
     const cJSON *known = json_member(consumers, "known"), *gap;
 
     if (consumers == NULL || cJSON_IsFalse(known))
-        add_reason(j, ROLLOUT_UNSEEN,
-                   "%s: its consumers are not noted; use --consumers, and no live files",
+        add_reason(j, ROLLOUT_UNSEEN, "%s: its consumers are not noted; use --consumers",
                    volume_name(volume));
     cJSON_ArrayForEach (gap, json_member(consumers, "notSeen")) {
         add_reason(j, ROLLOUT_UNSEEN, "%s: some opens were not seen: %.200s", volume_name(volume),
@@ -231,7 +230,7 @@ static void judge_held(struct judgement *j, const cJSON *volume, const cJSON *co
 
     if (held > 0)
         add_reason(j, ROLLOUT_WAITING,
-                   "%s: processes have %.0f files of older generations open or mapped",
+                   "%s: processes have %.0f files of older versions open or mapped",
                    volume_name(volume), held);
     else if (number(consumers, "oldGenerations") > 0)
         add_reason(j, ROLLOUT_WAITING, "%s: an older generation is being removed",

@@ -46,9 +46,10 @@ def _let_go(thread: int) -> None:
         os.waitpid(thread, WALL)  # the program was killed
 
 
-# calls in which a thread waits for work: futex, epoll_wait and epoll_pwait of x86-64, and of arm64,
-# in /proc/PID/syscall
+# calls in which a thread waits for work: futex, poll and ppoll, epoll_wait and epoll_pwait of x86-64,
+# and of arm64, in /proc/PID/syscall
 FUTEX = {"202", "98"}
+POLL = {"7", "271", "73"}
 EPOLL = {"232", "281", "22"}
 
 

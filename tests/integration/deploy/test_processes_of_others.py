@@ -33,7 +33,12 @@ ALLOWED = re.compile(r"/proc/(self|thread-self|stat|meminfo|cpuinfo|sys)(/|$)")
 # process; the owner of the directory is the process's user.
 EXCEPTIONS = {
     TOP / "keeper" / "leader.c": ["/proc/%d/stat"],
-    TOP / "consumers" / "process.c": ["/proc/%d/stat", "/proc/%d", "/proc/%d/cgroup"],
+    TOP / "consumers" / "process.c": [
+        "/proc/%d/stat",
+        "/proc/%d",
+        "/proc/%d/cgroup",
+        "/proc/%d/status",
+    ],
     TOP / "node" / "pod_signal.c": ["/proc/%d/stat", "/proc/%d/cgroup", "/proc/%d/mountinfo"],
 }
 FILTER = TOP / "base" / "confinement.c"

@@ -12,11 +12,13 @@ from typing import Any, Iterator
 import pytest
 
 from lib import cgroup
+from lib.hang import POLL, hanging_idle
 from lib.reading_process import ReadingProcess
 from lib.sources import Api, Manifests
 from lib.volume import Volume, VolumeMaker
 from lib.waiting import until
 
+QUEUE_MAX = 512  # OPEN_QUEUE_VOLUME_MAX
 POD_UID = "11111111-2222-3333-4444-555555555555"
 CONTAINER = "0123456789abcdef" * 4
 
@@ -85,10 +87,16 @@ def stopped(volume: Volume) -> Iterator[None]:
         volume.signal(signal.SIGCONT)
 
 
+@pytest.fixture(params=["generations", "in-place"])
+def updates(request: pytest.FixtureRequest) -> str:
+    """How files change: the kernel reports opens of immutable ones, the workers those of live ones."""
+    return str(request.param)
+
+
 @pytest.fixture
-def volume(mount: VolumeMaker, manifests: Manifests) -> Volume:
+def volume(mount: VolumeMaker, manifests: Manifests, updates: str) -> Volume:
     manifests.put_secret({"a": b"dummy-1", "b": b"dummy-b"})
-    return mount(manifests, "--consumers")
+    return mount(manifests, "--consumers", f"--updates={updates}")
 
 
 def told(volume: Volume) -> dict[str, Any]:
@@ -111,9 +119,9 @@ def wait_state(volume: Volume, pid: int, expected: str | None) -> None:
 
 def update(volume: Volume, manifests: Manifests, **data: bytes) -> None:
     """Waits until it is shown, without a read."""
-    before = volume.status()["volume"]["generation"]
+    before = volume.status()["lastUpdate"]["count"]
     manifests.put_secret({"a": b"dummy-1", "b": b"dummy-b"} | data)
-    until(lambda: volume.status()["volume"]["generation"] != before, "the update")
+    until(lambda: volume.status()["lastUpdate"]["count"] != before, "the update")
 
 
 def test_consumer_is_old_until_it_opens_again(volume: Volume, manifests: Manifests) -> None:
@@ -145,7 +153,9 @@ def test_key_that_stays_makes_no_consumer_old(volume: Volume, manifests: Manifes
         assert state(volume, made.pid) == "old"
 
 
-def test_open_and_mapped_files_are_held(volume: Volume, manifests: Manifests) -> None:
+def test_open_and_mapped_files_are_held(
+    volume: Volume, manifests: Manifests, updates: str
+) -> None:
     """A process with both versions is current, and the volume says that the old one is held."""
     with ReadingProcess(volume.path / "a") as opened, ReadingProcess(volume.path / "a") as mapped:
         opened.do("open")
@@ -158,9 +168,10 @@ def test_open_and_mapped_files_are_held(volume: Volume, manifests: Manifests) ->
             each.do("read")
             wait_state(volume, each.pid, "current")
         until(lambda: told(volume)["oldGenerations"] == 0, "the old generation to go")
-        assert told(volume)["heldFiles"] == 1  # they have one file open
+        # of an immutable file the node counts, of a live one each that is open
+        assert told(volume)["heldFiles"] == (1 if updates == "generations" else 2)
         opened.do("close")
-        assert told(volume)["heldFiles"] == 1
+        until(lambda: told(volume)["heldFiles"] == 1, "the mapped file alone")
         mapped.do("unmap")
         until(lambda: told(volume)["heldFiles"] == 0, "the old file to go")
 
@@ -184,6 +195,7 @@ def test_process_stays_the_same_after_exec(volume: Volume, manifests: Manifests)
     wait_state(volume, process.pid, None)
 
 
+@pytest.mark.parametrize("updates", ["generations"], indirect=True)  # others need the daemon to open
 def test_process_that_ended_before_it_was_identified(volume: Volume, manifests: Manifests) -> None:
     """It is a gap once what it had is old: it may have passed it on."""
     flood = Flood(1, [volume.path / "a"])
@@ -197,6 +209,39 @@ def test_process_that_ended_before_it_was_identified(volume: Volume, manifests: 
         assert "ended before it was identified" in reason
 
 
+@pytest.mark.parametrize("updates", ["in-place"], indirect=True)
+def test_opens_that_the_queue_dropped(volume: Volume) -> None:
+    """More at a time than a volume may have in it, from as many threads of one process."""
+    threads = f"""
+import threading
+together = threading.Barrier({QUEUE_MAX + 1})
+def read():
+    open({str(volume.path / "a")!r}).read()
+    together.wait()
+for _ in range({QUEUE_MAX + 1}):
+    threading.Thread(target=read).start()
+"""
+    with hanging_idle(volume.pid, "consumers", POLL):
+        subprocess.run([sys.executable, "-c", threads], check=True)
+        assert told(volume)["opensWait"]
+    lost = "more opens at a time than are kept"
+    until(lambda: lost in told(volume).get("notSeen", []), "the gap")
+    assert rollout(volume).returncode == 3
+
+
+@pytest.mark.parametrize("updates", ["in-place"], indirect=True)
+def test_open_counts_before_it_is_in_the_table(volume: Volume, manifests: Manifests) -> None:
+    """A reader of the old version that is not in the table yet: there is no answer before."""
+    with ReadingProcess(volume.path / "a") as made:
+        with hanging_idle(volume.pid, "consumers", POLL):
+            made.do("read")
+            update(volume, manifests, a=b"dummy-2")
+            assert told(volume)["list"] == []
+            done = rollout(volume, "--watch=false")
+            assert done.returncode != 0, done.stdout
+        wait_state(volume, made.pid, "old")
+
+
 def test_opens_that_the_kernel_dropped(mount: VolumeMaker, manifests: Manifests) -> None:
     """More at a time than its queue has: the daemon says that it missed some."""
     limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
@@ -207,7 +252,7 @@ def test_opens_that_the_kernel_dropped(mount: VolumeMaker, manifests: Manifests)
     with flood:
         with stopped(volume):
             flood.run()
-        lost = "more opens at a time than the kernel keeps"
+        lost = "more opens at a time than are kept"
         until(lambda: lost in told(volume).get("notSeen", []), "the gap")
 
 
@@ -297,7 +342,7 @@ def test_rollout_waits_for_held_files(volume: Volume, manifests: Manifests) -> N
         wait_state(volume, made.pid, "current")
         done = rollout(volume, "--watch=false")
         assert done.returncode == 1
-        assert "older generation" in done.stderr
+        assert "older versions" in done.stderr
         made.do("close")
         assert rollout(volume).returncode == 0
 
@@ -335,8 +380,3 @@ def test_status_without_the_option_has_no_consumers(mount: VolumeMaker, manifest
     assert "consumers" not in mount(manifests).status()["volume"]
 
 
-def test_not_with_live_files(start_mount: VolumeMaker, manifests: Manifests) -> None:
-    volume = start_mount(*manifests.arguments, "--consumers", "--updates=in-place", "secret/app")
-    volume.expected_exit = 2
-    assert volume.wait_end() == 2
-    assert "--consumers does not go with --updates in-place" in volume.log()

@@ -83,6 +83,22 @@ def test_rotation(start_node: NodeMaker, api: Api) -> None:
     assert written(api) == expected
 
 
+def test_rotation_of_a_volume_with_live_files(start_node: NodeMaker, api: Api) -> None:
+    """Such as those by subPath: the daemon notes what it answers."""
+    api.put_secret({"password": b"dummy-1"})
+    node = start(start_node, api)
+    volume = publish(node, api, updates="in-place")
+    wait_for(api, volume, "True", version(api))
+    with (volume.target / "password").open("rb") as held:
+        api.put_secret({"password": b"dummy-2"})
+        second = version(api)
+        wait_for(api, volume, "False", f"{second}: not opened yet by {OUTSIDE}")
+        read(volume, "password")
+        wait_for(api, volume, "False", f"{second}: files of an older version are open")
+        held.close()
+    wait_for(api, volume, "True", second)
+
+
 def test_container_that_started_earlier(start_node: NodeMaker, api: Api) -> None:
     """It may have read the volume of an earlier process."""
     api.put_secret({"password": b"dummy-1"})

@@ -30,8 +30,10 @@ def consumers(node: Node, volume: PodVolume) -> list[dict[str, Any]]:
     return [each for each in listed if each.get("pid") == os.getpid()]
 
 
-def test_each_volume_has_its_consumers(node: Node, manifests: Manifests) -> None:
-    first, second = node.publish(node.pod()), node.publish(node.pod(1))
+@pytest.mark.parametrize("updates", ["generations", "in-place"])
+def test_each_volume_has_its_consumers(node: Node, manifests: Manifests, updates: str) -> None:
+    attributes = {"secretName": "app", "updates": updates}
+    first, second = (node.publish(node.pod(i, attributes=attributes)) for i in range(2))
     read(first, "password")
     until(lambda: consumers(node, first), "the open")
     (found,) = consumers(node, first)
@@ -43,8 +45,9 @@ def test_each_volume_has_its_consumers(node: Node, manifests: Manifests) -> None
     until(lambda: consumers(node, first)[0]["state"] == "current", "the next open")
 
 
-def test_volume_that_is_published_again_begins_again(node: Node) -> None:
-    volume = node.publish(node.pod())
+@pytest.mark.parametrize("updates", ["generations", "in-place"])
+def test_volume_that_is_published_again_begins_again(node: Node, updates: str) -> None:
+    volume = node.publish(node.pod(attributes={"secretName": "app", "updates": updates}))
     read(volume, "password")
     until(lambda: consumers(node, volume), "the open")
     node.unpublish(volume)

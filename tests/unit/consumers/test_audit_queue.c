@@ -102,6 +102,19 @@ static void test_line_says_how_many_were_dropped(void **state)
     assert_int_equal(take(q, SPAN_FOREVER, "\"count\":640"), 1); /* at the end */
 }
 
+static void test_opens_that_were_not_seen_of_a_volume(void **state)
+{
+    QUEUE(q);
+
+    add_volume(q, VOLUME, "web-0");
+    audit_queue_drop(q, VOLUME, 7, START);
+    audit_queue_drop(q, VOLUME + 1, 2, START); /* is not known */
+    assert_int_equal(audit_queue_dropped(q), 9);
+    assert_int_equal(take(q, SPAN_FOREVER, "\n"), 2);
+    assert_non_null(strstr(taken, "\"pod\":\"web-0\",\"count\":7"));
+    assert_non_null(strstr(taken, "\"event\":\"dropped\",\"count\":2}"));
+}
+
 static void test_count_of_a_volume_that_is_gone(void **state)
 {
     QUEUE(q);
@@ -185,6 +198,7 @@ int main(void)
         cmocka_unit_test(test_lines_come_in_their_order),
         cmocka_unit_test(test_volume_has_a_limit_and_gets_more_with_time),
         cmocka_unit_test(test_line_says_how_many_were_dropped),
+        cmocka_unit_test(test_opens_that_were_not_seen_of_a_volume),
         cmocka_unit_test(test_count_of_a_volume_that_is_gone),
         cmocka_unit_test(test_node_has_a_limit),
         cmocka_unit_test(test_bytes_that_wait_are_bounded),

@@ -76,7 +76,7 @@ static struct table_open open_of(unsigned n, const struct content *c, const char
 
     return (struct table_open){
         .volume = VOLUME,
-        .file = 100 * n + 1 + (key[0] == 'b'),
+        .edition = 100 * n + 1 + (key[0] == 'b'),
         .content = {.object = c->object, .bytes = entry->bytes, .len = entry->len},
         .identity = identity,
         .at = {.tv_sec = n},
@@ -370,11 +370,42 @@ static void test_lost_events_are_a_gap_of_all_volumes(void **state)
     TABLE(t);
 
     publish(t, 1, &one);
-    table_note_lost(t);
+    table_note_lost(t, 0);
     assert_int_equal(ask(t).gaps, TABLE_GAP_LOST);
     table_remove(t, VOLUME);
     publish(t, 2, &one); /* a new volume: all its opens are seen */
     assert_int_equal(ask(t).gaps, 0);
+}
+
+static void test_lost_opens_of_one_volume(void **state)
+{
+    CONTENT(one, "1", "x", "y");
+    TABLE(t);
+
+    publish(t, 1, &one);
+    table_note_lost(t, VOLUME + 1);
+    assert_int_equal(ask(t).gaps, 0);
+    table_note_lost(t, VOLUME);
+    assert_int_equal(ask(t).gaps, TABLE_GAP_LOST);
+}
+
+/* Editions of an earlier process say nothing about what is older, so bytes are compared. */
+static void test_older_content_of_an_adopted_volume(void **state)
+{
+    CONTENT(one, "1", "x", "y");
+    CONTENT(two, "2", "z", "y");
+    CONTENT(three, "3", "u", "y");
+    TABLE(t);
+
+    assert_int_equal(table_publish(t, VOLUME, 0, two.payload, true), 0);
+    must_open(t, 1, &one, "a", 10);
+    must_open(t, 2, &two, "a", 11);
+    must_open(t, 3, &three, "a", 12); /* before the update is reported */
+    assert_string_equal(ask(t).text, "10:old-a@1 11:current@2 12:old-a@3 ");
+    must_open(t, 2, &two, "a", 10);
+    assert_string_equal(ask(t).text, "10:current@2 11:current@2 12:old-a@3 ");
+    publish(t, 3, &three);
+    assert_string_equal(ask(t).text, "10:old-a@2 11:old-a@2 12:current@3 ");
 }
 
 static void test_adopted_volume_has_a_gap(void **state)
@@ -507,6 +538,8 @@ int main(void)
         cmocka_unit_test(test_unidentified_process_is_a_gap_once_it_is_old),
         cmocka_unit_test(test_unidentified_process_on_the_newest_is_no_gap),
         cmocka_unit_test(test_lost_events_are_a_gap_of_all_volumes),
+        cmocka_unit_test(test_lost_opens_of_one_volume),
+        cmocka_unit_test(test_older_content_of_an_adopted_volume),
         cmocka_unit_test(test_adopted_volume_has_a_gap),
         cmocka_unit_test(test_number_of_consumers_is_limited),
         cmocka_unit_test(test_unknown_volume_is_ignored),

@@ -577,6 +577,116 @@ static void readers_get_whole_versions(void **state)
     assert_true(is_settled(v, v->a));
 }
 
+/* ---- what an observer sees */
+
+struct seen {
+    unsigned n;
+    uint64_t volume;
+    uint64_t edition;
+    pid_t thread;
+    char text[64];
+};
+
+/* Called with the tree's lock held. */
+static void see(void *userdata, const struct live_opened *opened)
+{
+    struct seen *seen = userdata;
+    const struct file_content *content = &opened->file.content;
+
+    seen->n++;
+    seen->volume = opened->file.volume;
+    seen->edition = opened->file.edition;
+    seen->thread = opened->thread;
+    snprintf(seen->text, sizeof(seen->text), "%.*s", (int)content->len,
+             (const char *)content->bytes);
+}
+
+static void must_see(struct live_volume *v, struct seen *seen, uint64_t id, const char *text)
+{
+    unsigned n = seen->n;
+
+    live_file_close(v->tree, open_file(v, id));
+    assert_int_equal(seen->n, n + 1);
+    assert_int_equal(seen->volume, v->volume);
+    assert_int_equal(seen->thread, READER);
+    assert_string_equal(seen->text, text);
+}
+
+/* An update gives its edition to all that it shows, also if its bytes stay. */
+static void observer_sees_each_open(void **state)
+{
+    struct live_volume *v = *state;
+    struct seen seen = {.n = 0};
+    uint64_t first, update;
+
+    live_file_observe(v->tree, see, &seen);
+    must_see(v, &seen, v->a, "one");
+    first = seen.edition;
+    update = tree_take_edition(v->tree);
+    assert_true(update > first);
+    change(v, "a=newer d/b=two");
+    must_see(v, &seen, v->a, "newer");
+    assert_true(seen.edition > update);
+    must_see(v, &seen, v->b, "two");
+    assert_true(seen.edition > update);
+    must_see(v, &seen, v->c, "three"); /* the update has no such file */
+    assert_true(seen.edition < update);
+    live_file_observe(v->tree, NULL, NULL);
+    live_file_close(v->tree, open_file(v, v->a));
+    assert_int_equal(seen.n, 4);
+}
+
+static void observer_does_not_see_the_publisher(void **state)
+{
+    struct live_volume *v = *state;
+    const struct live_opener publisher = {.thread = OTHER};
+    struct seen seen = {.n = 0};
+    struct live_open *open;
+
+    live_file_observe(v->tree, see, &seen);
+    assert_int_equal(live_file_open(v->tree, v->a, &publisher, &open), 0);
+    live_file_close(v->tree, open);
+    assert_int_equal(seen.n, 0);
+}
+
+/* It is as old as it was where it came from. */
+static void copy_has_volume_and_edition_of_its_original(void **state)
+{
+    struct live_volume *v = *state;
+    const struct staged_node copy = {.copy_of = v->a};
+    struct seen seen = {.n = 0};
+    struct stat elsewhere, stat;
+    uint64_t edition;
+
+    assert_int_equal(tree_mkdir(v->tree, gettid(), TREE_ROOT_ID, ".live", 0755, &elsewhere), 0);
+    live_file_observe(v->tree, see, &seen);
+    must_see(v, &seen, v->a, "one");
+    edition = seen.edition;
+    tree_stage_node(v->tree, &copy);
+    assert_int_equal(tree_mknod(v->tree, gettid(), elsewhere.st_ino, "a", &stat), 0);
+    tree_stage_node(v->tree, NULL);
+    must_see(v, &seen, stat.st_ino, "one");
+    assert_int_equal(seen.edition, edition);
+    /* the two take each other's place, and the original loses its name there */
+    assert_int_equal(tree_exchange(v->tree, elsewhere.st_ino, "a", v->generation, "a"), 0);
+    must_see(v, &seen, v->a, "one");
+    must_see(v, &seen, stat.st_ino, "one");
+    assert_int_equal(tree_unlink(v->tree, elsewhere.st_ino, "a"), 0);
+}
+
+static void removed_file_keeps_its_volume(void **state)
+{
+    struct live_volume *v = *state;
+    struct seen seen = {.n = 0};
+    struct stat stat;
+
+    assert_int_equal(tree_lookup(v->tree, v->generation, "a", &stat), 0);
+    live_file_observe(v->tree, see, &seen);
+    assert_int_equal(tree_unlink(v->tree, v->generation, "a"), 0);
+    must_see(v, &seen, v->a, "one");
+    tree_forget(v->tree, v->a, 1);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, live_volume_setup, live_volume_teardown)
@@ -604,6 +714,10 @@ int main(void)
         TEST(memory_can_be_short_for_open_files),
         TEST(memory_can_be_short_for_live_files),
         TEST(readers_get_whole_versions),
+        TEST(observer_sees_each_open),
+        TEST(observer_does_not_see_the_publisher),
+        TEST(copy_has_volume_and_edition_of_its_original),
+        TEST(removed_file_keeps_its_volume),
     };
 
     return cmocka_run_group_tests_name("live file", tests, NULL, NULL);

@@ -144,7 +144,7 @@ static void test_held_files(void **state)
 
     assert_int_equal(open.verdict.state, ROLLOUT_WAITING);
     assert_string_equal(buf_text(&open.reasons),
-                        "prod/web-0: processes have 2 files of older generations open or mapped\n");
+                        "prod/web-0: processes have 2 files of older versions open or mapped\n");
     assert_int_equal(going.verdict.state, ROLLOUT_WAITING);
     assert_int_equal(behind.verdict.state, ROLLOUT_WAITING);
 }

@@ -11,7 +11,7 @@ import pytest
 from lib import program
 from lib.kubelet import PodVolume
 from lib.live import Containers, SubPaths, publish, put, wait_alone, wait_text
-from lib.node_daemon import Node, NodeMaker
+from lib.node_daemon import KeptNode, Node, NodeMaker
 from lib.reading_process import ReadingProcess
 from lib.sources import Api
 from lib.volume import unmount
@@ -196,3 +196,29 @@ def test_audit_has_each_version(
         reader.do("read", "read")
         until(lambda: len(versions(reader)) == 2, "the second line")
         assert len(set(versions(reader))) == 2
+
+
+def test_next_process_notes_opens_of_what_it_takes_over(
+    start_node: NodeMaker, api: Api, sub_path: SubPaths
+) -> None:
+    """Each process counts as new, and who has opened what before is not known."""
+    put(api, user="admin", password="dummy")
+    kept = start_node("--rights=daemon", *api.arguments, "--consumers=on", kind=KeptNode)
+    assert isinstance(kept.wait_ready(), KeptNode)
+    volume = publish(kept, api)
+    file = sub_path(volume, "user")
+    wait_alone(kept, volume, 1)
+    with ReadingProcess(file) as reader:
+        reader.do("read")
+        wait_state(kept, volume, reader.pid, "current")
+        kept.kill_daemon()
+        put(api, user="root", password="dummy")
+        wait_text(file, "root")
+        until(lambda: state(kept, volume, reader.pid) is None, "the next process")
+        assert described(kept, volume)["notSeen"] == ["an earlier process served the volume"]
+        reader.do("read")
+        wait_state(kept, volume, reader.pid, "current")
+        put(api, user="user", password="dummy")
+        wait_text(file, "user")
+        wait_state(kept, volume, reader.pid, "old")
+        assert rollout(kept, volume, "--watch=false")[0] == 3

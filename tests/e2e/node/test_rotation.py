@@ -22,6 +22,7 @@ GATE = {"readinessGates": [{"conditionType": TYPE}]}
 READ = "read -r key </ours/key"  # by the shell itself
 READS_AT_HANGUP = f"trap '{READ}' HUP; {READ}; while :; do sleep 86400 & wait; done"
 READS_ONCE = f"{READ}; sleep 86400 & wait"
+ALONE = [{"name": "ours", "mountPath": "/ours/key", "subPath": "key"}]
 FIRST = "secretfs.io/rollout-first"
 PAUSE = "secretfs.io/pause"
 
@@ -125,36 +126,38 @@ def ready_endpoints(ns: Namespace, service: str) -> list[str]:
     return [e["targetRef"]["name"] for e in endpoints if e["conditions"]["ready"]]
 
 
-def test_rotation_of_three_deployments(
+def test_rotation_of_four_deployments(
     node: Node,
     ns: Namespace,
     volumes: dict[str, Any],
     pods: Pods,
     deployments: Deployments,
 ) -> None:
-    """One reads again when it is signalled, one is restarted, and one ignores the update: it is
-    named until its pod is replaced."""
+    """Two read again when they are signalled, one of them a file by subPath; one is restarted, and one
+    ignores the update: it is named until its pod is replaced."""
     ns.create("db", {"key": ns.values.new(1)})
     reloads = deployments.make("reloads", volumes, READS_AT_HANGUP, **GATE)
+    alone = deployments.make("alone", volumes, READS_AT_HANGUP, mounts=ALONE)
     restarts = deployments.make("restarts", volumes, READS_ONCE)
     ignores = deployments.make("ignores", volumes, READS_ONCE)
     ns.kubectl("expose", "deployment", "reloads", "--port=443")
     wait(ns, f"condition={TYPE}", "--all")
     until(lambda: ready_endpoints(ns, "reloads") == [reloads.name], "it is in service")
     # each has opened the file: a volume without consumers has no old ones
-    until(lambda: rollout_status(node, ns)[1].endswith("consumers (3) have the newest version"))
+    until(lambda: rollout_status(node, ns)[1].endswith("consumers (4) have the newest version"))
 
     version = change(ns, ns.values.new(2))
     shown = f"secret/{ns.name}/db@{version}"
     wait(ns, f"{MESSAGE}={shown}: not opened yet by container {CONTAINER}", "--all")
     until(lambda: ready_endpoints(ns, "reloads") == [], "it is out of service")
 
-    ns.kubectl("exec", reloads.name, "--", "kill", "-HUP", "1")
-    wait(ns, f"{MESSAGE}={shown}", "-l", "app=reloads")
+    for pod in (reloads, alone):
+        ns.kubectl("exec", pod.name, "--", "kill", "-HUP", "1")
+    wait(ns, f"{MESSAGE}={shown}", "-l", "app in (reloads, alone)")
     until(lambda: ready_endpoints(ns, "reloads") == [reloads.name], "it is in service again")
     ns.kubectl("rollout", "restart", "deployment/restarts")
     deployments.pod("restarts", instead_of=restarts)
-    wait(ns, f"{MESSAGE}={shown}", "-l", "app in (reloads, restarts)")
+    wait(ns, f"{MESSAGE}={shown}", "-l", "app in (reloads, alone, restarts)")
 
     with pytest.raises(KubectlFailed, match="timed out"):
         wait(ns, f"condition={TYPE}", ignores.name, timeout="1s")

@@ -46,7 +46,8 @@ PACKAGES_release := $(PACKAGES_distro) git python3
 PACKAGES_kernel := $(PACKAGES_test) qemu-system-x86 busybox-static kmod xz-utils debian-archive-keyring
 # nothing needs these; tests that do are skipped without them
 PACKAGES_extra := zsh fish man-db prometheus
-# for the test of the page for browsers, which is skipped without it; not in packages-all, since it is large
+# for the test of the page for browsers, which is skipped without it; not in packages-all, since it is large,
+# but CI installs it
 PACKAGES_browser := chromium
 # The Kubernetes that the end-to-end tests run on: KUBE=newest (the default) or KUBE=oldest takes the
 # programs in the directory KUBE_ASSETS_newest or KUBE_ASSETS_oldest; else KUBE_ASSETS, KUBEBUILDER_ASSETS.

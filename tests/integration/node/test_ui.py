@@ -198,9 +198,12 @@ def chromium(area: Path) -> Iterator[Browser]:
     made.finish()
 
 
-def test_page_in_a_browser(shown: Node, manifests: Manifests, chromium: Browser) -> None:
+@pytest.mark.parametrize("updates", ["generations", "in-place"])
+def test_page_in_a_browser(
+    shown: Node, manifests: Manifests, chromium: Browser, updates: str
+) -> None:
     """It shows a rollout as it happens, and a name is a text."""
-    volume = shown.publish(shown.pod())
+    volume = shown.publish(shown.pod(attributes={"secretName": "app", "updates": updates}))
     host, port = address(shown)
 
     def rows(table: str) -> list[list[str]]:

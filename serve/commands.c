@@ -5,12 +5,12 @@
  *   notices: an update ------+    (one run for a volume,    +--> done(): log, status
  *                                  and use)
  *
- * A volume has one run of a kind at a time; other content ends a check that runs and begins
- * another. THREADS commands run at once, for all volumes. Who can write content can make a check
- * slow, for as many volumes as a namespace has. So the next one is of the namespace with the fewest
- * that run, and of it the one that was requested first; and a namespace never has all threads. One
- * that is slow holds its own volumes, and others only together with a second one, for the timeout
- * of a command at most.
+ * A volume has one run of a kind at a time: newer content waits for the check of older content, and
+ * ends one that is in vain. THREADS commands run at once, for all volumes. Who can write content
+ * can make a check slow, for as many volumes as a namespace has. So the next one is of the
+ * namespace with the fewest that run, and of it the one that was requested first; and a namespace
+ * never has all threads. One that is slow holds its own volumes, and others only together with a
+ * second one, for the timeout of a command at most.
  *
  * The threads start with the daemon, since the loop has no capability left to hand on later; they
  * are there only if the administrator named a command. They parse nothing: content goes through

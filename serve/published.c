@@ -177,7 +177,7 @@ static void log_state(struct published *p)
 {
     enum volume_state state = volume_state(p->volume);
 
-    if (state == p->logged_state || volume_is_checking(p->volume))
+    if (state == p->logged_state || (volume_is_checking(p->volume) && volume_is_staged(p->volume)))
         return;
     if (state == VOLUME_STALE && volume_is_staged(p->volume))
         log_info("update is staged; the last content stays readable", "object", PUBLISHED_TEXT(p),

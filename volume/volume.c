@@ -19,7 +19,8 @@
  * With `check` the same holds for an object with a value that is not what the checks say (check.c).
  *
  * With a command in `check` the files as a whole are a candidate first (candidate.c), and the
- * payload stays until the command accepts them.
+ * payload stays until the command accepts them. What it accepts while newer content waits is shown
+ * as well, unless it has since become wrong to show (is_outdated()).
  *
  * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
  * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
@@ -172,19 +173,20 @@ static enum hold member_find_hold(struct member *m, mono_us now)
     return m->object->staging.invalid != NULL ? HOLD_INVALID : HOLD_STAGED;
 }
 
-/* Readers get what is shown, which an order to undo has put back, or which replaces something. */
-static void member_note_passed(struct member *m, mono_us now)
+/* Readers get @object, or none, which an order to undo has put back, or which replaces something.
+ */
+static void member_note_passed(struct member *m, struct object *object, mono_us now)
 {
-    if (m->passed == m->shown)
+    if (m->passed == object)
         return;
-    if (m->passed != NULL && m->shown != NULL && m->order.order != VOLUME_ORDER_UNDONE &&
-        !object_same_content(m->passed, m->shown)) {
+    if (m->passed != NULL && object != NULL && m->order.order != VOLUME_ORDER_UNDONE &&
+        !object_same_content(m->passed, object)) {
         object_unref(m->previous);
         m->previous = m->volume->keeps_previous ? object_ref(m->passed) : NULL;
         m->previous_until = now + UNDO_FOR;
     }
     object_unref(m->passed);
-    m->passed = m->shown != NULL ? object_ref(m->shown) : NULL;
+    m->passed = object != NULL ? object_ref(object) : NULL;
 }
 
 /* Show the newest object unless it is held. */
@@ -331,13 +333,54 @@ static int project(struct volume *v, struct payload **ret_payload, struct error 
 
 /* ---- checks by a command */
 
-/* @payload is what is refused if there is no check of it. */
+/* Of candidate.running, which is refused if there is no check of it. */
 static void start_check(struct volume *v, mono_us now)
 {
+    struct candidate *c = &v->candidate;
+    struct payload *none;
     struct error e = ERROR_INIT;
 
-    if (v->callbacks->check(v->userdata, v->candidate.payload, &e) < 0)
-        candidate_end(&v->candidate, v->candidate.payload, e.text, now);
+    if (v->callbacks->check(v->userdata, c->running, &e) < 0)
+        candidate_end(c, c->running, e.text, now, &none);
+}
+
+/*
+ * Whether the member may go on with an object that it has shown before. One that an order or the
+ * object's annotations hold shows what it shows, and nothing older.
+ */
+static bool member_may_show(const struct member *m, const struct object *object)
+{
+    if (m->shown == NULL || !streq(m->shown->uid, object->uid))
+        return false;
+    return (m->order.order == VOLUME_ORDER_NONE && !is_staged(&m->object->staging)) ||
+           object_same_content(m->shown, object);
+}
+
+static bool may_show(const struct volume *v, const struct object *object)
+{
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        if (object_key_compare(volume_view(v, i)->key, &object->key) == 0 &&
+            member_may_show(&v->members[i], object))
+            return true;
+    return false;
+}
+
+/*
+ * Whether content that is being checked must not be shown any more, although it may pass: since it
+ * was offered one of its objects was deleted, revoked, paused or undone.
+ */
+static bool is_outdated(const struct volume *v, const struct payload *payload)
+{
+    const struct object *last = NULL;
+
+    for (size_t i = 0; i < payload->n_files; i++) {
+        const struct object *object = payload->files[i].object;
+
+        if (object != last && !may_show(v, object))
+            return true;
+        last = object;
+    }
+    return false;
 }
 
 static bool is_revoked(const struct volume *v, const struct object *object)
@@ -402,6 +445,15 @@ static bool is_shown(const struct volume *v, const struct payload *payload)
     return shown != NULL && payload_same_content(shown, payload);
 }
 
+static int explain_check(const struct volume *v, struct error *e)
+{
+    const char *older = kept_error_text(&v->candidate.reason);
+
+    return error_set(e, VOLUME_INCOMPLETE, "the files are held back: command:%s checks them%s%s",
+                     v->spec->check_command, older[0] != '\0' ? "; for those before it " : "",
+                     older);
+}
+
 /* Return: 0: show it; VOLUME_INCOMPLETE: it is being checked; -EINVAL: refused. @e: why not. */
 static int check_candidate(struct volume *v, struct payload *payload, mono_us received_at,
                            struct error *e)
@@ -412,11 +464,11 @@ static int check_candidate(struct volume *v, struct payload *payload, mono_us re
         candidate_drop(c);
         return 0;
     }
-    if (candidate_offer(c, payload, received_at))
+    candidate_offer(c, payload, received_at);
+    if (candidate_begin(c))
         start_check(v, clock_mono());
     if (c->state == CANDIDATE_CHECKING)
-        return error_set(e, VOLUME_INCOMPLETE, "the files are held back: command:%s checks them",
-                         v->spec->check_command);
+        return explain_check(v, e);
     if (c->state == CANDIDATE_REFUSED)
         return error_set(e, -EINVAL, "the files are held back: command:%s %s",
                          v->spec->check_command, kept_error_text(&c->reason));
@@ -454,6 +506,36 @@ static void volume_trace(const struct volume *v, const char *outcome)
               v->error.owned);
 }
 
+static void set_payload(struct volume *v, struct payload *payload_consumed, mono_us received_at)
+{
+    v->adopted = payload_unref(v->adopted);
+    payload_unref(v->payload);
+    v->payload = payload_consumed;
+    v->callbacks->payload(v->userdata, v->payload, received_at);
+}
+
+static struct object *find_object(const struct payload *payload, const struct object_key *key)
+{
+    for (size_t i = 0; i < payload->n_files; i++)
+        if (object_key_compare(&payload->files[i].object->key, key) == 0)
+            return payload->files[i].object;
+    return NULL;
+}
+
+/* Content that was accepted, while newer content waits. */
+static void show_older(struct volume *v, struct payload *payload_consumed, mono_us received_at,
+                       mono_us now)
+{
+    for (size_t i = 0; i < v->spec->n_sources; i++) {
+        struct object *object = find_object(payload_consumed, volume_view(v, i)->key);
+
+        if (object != NULL)
+            member_note_passed(&v->members[i], object, now);
+    }
+    volume_move(v, VOLUME_STALE);
+    set_payload(v, payload_consumed, received_at);
+}
+
 /* Compute the payload again; pass it on if its content differs from the last one's (E1 to E3). */
 static void volume_update(struct volume *v, mono_us received_at)
 {
@@ -462,13 +544,15 @@ static void volume_update(struct volume *v, mono_us received_at)
 
     if (v->adopted != NULL)
         show_what_was_adopted(v);
+    if (v->candidate.running != NULL && is_outdated(v, v->candidate.running))
+        candidate_cancel(&v->candidate);
     v->result = remove_revoked(v, received_at, &e);
     if (v->result == 0)
         v->result = project(v, &payload, &e);
     if (v->result == 0)
         v->result = check_candidate(v, payload, received_at, &e);
     else
-        candidate_drop(&v->candidate);
+        candidate_withdraw(&v->candidate);
     kept_error_set(&v->error, e.text);
     if (v->result != 0) {
         volume_move(v, v->payload != NULL ? VOLUME_STALE : VOLUME_WAITING);
@@ -477,17 +561,14 @@ static void volume_update(struct volume *v, mono_us received_at)
     }
     volume_move(v, e.text[0] == '\0' ? VOLUME_CURRENT : VOLUME_STALE);
     for (size_t i = 0; i < v->spec->n_sources; i++)
-        member_note_passed(&v->members[i], clock_mono());
+        member_note_passed(&v->members[i], v->members[i].shown, clock_mono());
     if (v->payload != NULL && payload_same_content(v->payload, payload)) {
         volume_trace(v, "payload unchanged");
         return;
     }
     volume_trace(v, "payload changed");
     assert(payload != NULL && v->state != VOLUME_WAITING);
-    v->adopted = payload_unref(v->adopted);
-    payload_unref(v->payload);
-    v->payload = TAKE(payload);
-    v->callbacks->payload(v->userdata, v->payload, received_at);
+    set_payload(v, TAKE(payload), received_at);
 }
 
 /* All of them, as two sources may name the same object (N6). Return: whether one has changed. */
@@ -609,9 +690,15 @@ struct volume *volume_free(struct volume *volume)
 void volume_checked(struct volume *volume, const struct payload *payload, const char *reason,
                     mono_us now)
 {
-    if (!candidate_end(&volume->candidate, payload, reason, now))
+    struct candidate *c = &volume->candidate;
+    mono_us received_at = c->running_received_at;
+    struct payload *older;
+
+    if (!candidate_end(c, payload, reason, now, &older))
         return;
-    volume_update(volume, volume->candidate.received_at);
+    if (older != NULL)
+        show_older(volume, older, received_at, now);
+    volume_update(volume, c->state != CANDIDATE_NONE ? c->received_at : now);
     volume->callbacks->state(volume->userdata);
 }
 
@@ -667,7 +754,7 @@ bool volume_is_staged(const struct volume *volume)
 {
     bool is_staged = volume_is_checking(volume);
 
-    if (volume->candidate.state == CANDIDATE_REFUSED)
+    if (volume_has_candidate(volume) && volume->candidate.reason.owned != NULL)
         return false;
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
         enum hold hold = volume->members[i].hold;

@@ -24,8 +24,9 @@ struct volume_callbacks {
     void (*payload)(void *userdata, struct payload *payload, mono_us received_at);
     /*
      * Begin to check @payload by spec->check_command, with volume_checked() at its end, not from
-     * within this call. An earlier check that has not ended is in vain. May be NULL if the spec has
-     * none. Return: 0; -errno with @e, and @payload is refused.
+     * within this call. An earlier check that has not ended is in vain: newer content waits for the
+     * end of one that is not. May be NULL if the spec has none.
+     * Return: 0; -errno with @e, and @payload is refused.
      */
     int (*check)(void *userdata, struct payload *payload, struct error *e);
     /* State, error, a certificate or the source's state may have changed. */
@@ -98,7 +99,8 @@ bool volume_is_refused(const struct volume *volume);
 bool volume_find_missing(const struct volume *volume, struct missing *ret_missing);
 /* Whether the newest version of an object is not shown, by `tls: hold`, `check` or annotations. */
 bool volume_is_held(const struct volume *volume);
-/* Whether that is so because of a roll-out, a pause or a check that runs, and nothing is wrong. */
+/* Whether that is so because of a roll-out, a pause or a check that runs, and nothing is wrong: the
+ * check that has ended before has refused nothing. */
 bool volume_is_staged(const struct volume *volume);
 /* Keep what an update replaces for volume_undo(), for an hour. Called right after volume_new(). */
 void volume_keep_previous(struct volume *volume);

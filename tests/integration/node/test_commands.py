@@ -212,6 +212,51 @@ def test_slow_check_holds_its_own_volume_only(start: Start, manifests: Manifests
     until(lambda: password(slow) == b"slow-2", "the slow one")
 
 
+def test_content_that_changes_faster_than_its_check(
+    start: Start, manifests: Manifests, area: Path, out: Path
+) -> None:
+    """Each run lasts until the content has changed three times. Versions that pass are shown, in their order."""
+    node = start(
+        f"""
+        import os, sys, tarfile, time
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
+            for member in archive:
+                number = int(archive.extractfile(member).read().split(b"-")[1])
+        open("{out}/%d" % number, "w").close()
+        while not os.path.exists("{out}/last-%d" % number):
+            time.sleep(0.001)
+        sys.exit(number % 2)
+        """,
+        timeout="60s",
+    )
+    runs = lambda: {int(path.name) for path in out.iterdir() if path.name.isdigit()}
+    let_end = lambda number: (out / f"last-{number}").touch()
+    manifests.put_secret({"password": b"dummy-0"})
+    let_end(0)
+    volume = node.publish(node.pod(attributes=CHECK))
+    shown, newest, checked = [], 0, 0
+    for _ in range(8):
+        earlier = runs()
+        for _ in range(3):
+            newest += 1
+            manifests.put_secret({"password": b"dummy-%d" % newest})
+        if checked != 0:
+            let_end(checked)
+        until(lambda: runs() - earlier, f"the next check; {node.log()}")
+        (checked,) = runs() - earlier  # one at a time
+        shown.append(int(password(volume).split(b"-")[1]))
+    while checked != newest:
+        earlier = runs()
+        let_end(checked)
+        until(lambda: runs() - earlier, "the last check")
+        (checked,) = runs() - earlier
+    assert shown == sorted(shown)
+    assert len(set(shown)) > 2 and all(number % 2 == 0 for number in shown)
+    let_end(checked)
+    until(lambda: password(volume) == b"dummy-%d" % newest, f"the last one; {node.log()}")
+    assert state(node, volume)["state"] == "current"
+
+
 def test_more_slow_checks_than_threads(start: Start, manifests: Manifests, area: Path) -> None:
     """Three of a namespace run; the loop, publishes and the others' updates go on."""
     gate, runs = area / "tools" / "gate", area / "tools" / "runs"

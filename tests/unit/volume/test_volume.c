@@ -1236,22 +1236,188 @@ static void update_that_the_command_refuses_is_held(void **state)
     assert_int_equal(f->n_payloads, 1);
 }
 
-static void newer_content_ends_a_check(void **state)
+/* It is shown if it passes, as content that never rests would else never be. */
+static void newer_content_waits_for_a_check(void **state)
 {
     struct fixture *f = *state;
-    struct payload *first;
 
     begin(f, WITH_COMMAND);
-    put(f, &secret, "k=v", "u", 5);
-    first = payload_ref(f->checked);
-    put(f, &secret, "k=w", "u", 6);
+    put(f, &secret, "k=1", "u", 1);
+    for (unsigned i = 2; i < 9; i += 2) {
+        put(f, &secret, (const char *[]){"k=2", "k=4", "k=6", "k=8"}[i / 2 - 1], "u", i);
+        put(f, &secret, (const char *[]){"k=3", "k=5", "k=7", "k=9"}[i / 2 - 1], "u", i + 1);
+        assert_int_equal(f->n_checks, i / 2);
+        end_check(f, NULL);
+        assert_shows(f, (const char *[]){"k=1", "k=3", "k=5", "k=7"}[i / 2 - 1]);
+        assert_int_equal(f->last_received_at, i - 1);
+        assert_int_equal(volume_state(f->volume), VOLUME_STALE);
+        assert_true(volume_is_staged(f->volume));
+    }
+    end_check(f, NULL);
+    assert_shows(f, "k=9");
+    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+    assert_int_equal(f->n_payloads, 5);
+}
+
+static void older_content_that_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=1", "u", 1);
+    put(f, &secret, "k=2", "u", 2);
+    end_check(f, "ended with exit status 1: bad");
+    assert_int_equal(f->n_payloads, 0);
     assert_int_equal(f->n_checks, 2);
-    volume_checked(f->volume, first, NULL, 1000);
+    assert_state(f, VOLUME_WAITING,
+                 "the files are held back: command:parses checks them; for those before it ended "
+                 "with exit status 1: bad");
+    assert_true(volume_is_held(f->volume));
+    assert_false(volume_is_staged(f->volume)); /* an Event says so */
+    end_check(f, NULL);
+    assert_shows(f, "k=2");
+    assert_state(f, VOLUME_CURRENT, "");
+}
+
+/* Those who have not shown it never do. */
+static void content_that_is_taken_back_during_its_check(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=1", "u", 1);
+    end_check(f, NULL);
+    put(f, &secret, "k=2", "u", 2);
+    put(f, &secret, "k=1", "u", 3);
+    end_check(f, NULL);
+    assert_shows(f, "k=1");
+    assert_int_equal(f->n_payloads, 1);
+    assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
+}
+
+/* What is paused shows nothing older than what it is to show. */
+static void order_ends_the_check_of_older_content(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    volume_keep_previous(f->volume);
+    for (unsigned i = 1; i <= 2; i++) {
+        put(f, &secret, i == 1 ? "k=1" : "k=2", "u", i);
+        end_check(f, NULL);
+    }
+    put(f, &secret, "k=3", "u", 3);
+    put(f, &secret, "k=4", "u", 4);
+    assert_int_equal(f->n_checks, 3);
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    assert_int_equal(f->n_checks, 4); /* of k=1 */
+    assert_shows(f, "k=2");
+    end_check(f, NULL);
+    assert_shows(f, "k=1");
+    volume_resume(f->volume, 0, clock_mono());
+    put(f, &secret, "k=5", "u", 5); /* while k=4 is checked */
+    volume_pause(f->volume, 0, clock_mono());
+    end_check(f, NULL);
+    assert_shows(f, "k=5");
+    put(f, &secret, "k=6", "u", 6);
+    assert_shows(f, "k=5");
+    assert_int_equal(f->n_checks, 6);
+}
+
+/* What is undone after an older content was shown is that content. */
+static void undo_after_older_content(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    volume_keep_previous(f->volume);
+    for (unsigned i = 1; i <= 3; i++)
+        put(f, &secret, (const char *[]){"k=1", "k=2", "k=3"}[i - 1], "u", i);
+    end_check(f, NULL);
+    assert_shows(f, "k=1");
+    put(f, &secret, "k=4", "u", 4); /* waits */
+    end_check(f, NULL);
+    assert_shows(f, "k=3");
+    end_check(f, "ended with exit status 1"); /* k=4 */
+    assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
+    end_check(f, NULL);
+    assert_shows(f, "k=1");
+}
+
+static void staged_update_ends_the_check_of_older_content(void **state)
+{
+    const struct object_staging paused = {.is_paused = true};
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=1", "u", 1);
+    end_check(f, NULL);
+    put(f, &secret, "k=2", "u", 2);
+    put_staged(f, &secret, "k=3", "u", 3, paused); /* k=2 is what it is to show */
+    end_check(f, NULL);
+    assert_shows(f, "k=2");
+    put(f, &secret, "k=4", "u", 4);
+    put(f, &secret, "k=5", "u", 5);
+    put_staged(f, &secret, "k=6", "u", 6, paused);
+    assert_int_equal(f->n_checks, 4); /* not k=4 */
+    end_check(f, NULL);
+    assert_shows(f, "k=5");
+}
+
+static void objects_that_go_during_a_check(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "projected: {sources: [{secret: {name: s}}, {configMap: {name: c, optional: true}}]}\n"
+             "secretfs: {check: \"command:parses\", onRevoked: remove}");
+    change(f, &configmap, GONE);
+    put(f, &secret, "k=1", "u", 1);
+    end_check(f, NULL);
+    put(f, &configmap, "l=1", "u", 2);
+    change(f, &configmap, GONE);
+    end_check(f, NULL);
+    assert_shows(f, "k=1");
+    put(f, &configmap, "l=2", "u", 3);
+    put(f, &secret, "k=2", "u", 4);
+    change(f, &configmap, GONE);
+    assert_shows(f, "k=1");
+    end_check(f, NULL);
+    assert_shows(f, "k=2");
+    put(f, &secret, "k=3", "u", 5);
+    put(f, &configmap, "l=3", "u", 6);
+    change(f, &secret, REVOKED);
+    end_check(f, NULL);
+    assert_shows(f, "l=3");
+}
+
+/* Another object of that name has nothing to do with it. */
+static void object_that_is_made_again_during_a_check(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=1", "u", 1);
+    put(f, &secret, "k=2", "other", 2);
+    assert_int_equal(f->n_checks, 2);
+    end_check(f, NULL);
+    assert_shows(f, "k=2");
+    assert_int_equal(f->n_payloads, 1);
+}
+
+/* A key is missing now: what was valid is shown when it has passed. */
+static void newest_content_cannot_be_shown_at_all(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "{secret: {secretName: s, items: [{key: k, path: k}]}, "
+             "secretfs: {check: \"command:parses\"}}");
+    put(f, &secret, "k=1", "u", 1);
+    put(f, &secret, "l=2", "u", 2);
     assert_int_equal(f->n_payloads, 0);
     end_check(f, NULL);
-    assert_int_equal(f->n_payloads, 1);
-    assert_int_equal(f->last_received_at, 6);
-    payload_unref(first);
+    assert_shows(f, "k=1");
+    assert_int_equal(volume_state(f->volume), VOLUME_STALE);
+    assert_int_equal(f->n_checks, 1);
 }
 
 static void refused_content_is_checked_again(void **state)
@@ -1332,6 +1498,8 @@ static void revoked_content_takes_no_other_past_the_command(void **state)
     assert_true(volume_is_held(f->volume));
     put(f, &configmap, "l=3", "u", 3);
     assert_shows(f, "l=1");
+    end_check(f, "ended with exit status 1"); /* l=2, without the secret */
+    assert_shows(f, "l=1");
     end_check(f, NULL);
     assert_shows(f, "l=3");
     assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
@@ -1381,6 +1549,7 @@ static void undo_leads_to_what_was_shown(void **state)
     end_check(f, "ended with exit status 1");
     put(f, &secret, "k=4", "u", 4);
     put(f, &secret, "k=5", "u", 5);
+    end_check(f, "ended with exit status 1");
     end_check(f, NULL);
     assert_shows(f, "k=5");
     assert_int_equal(volume_undo(f->volume, 0, clock_mono()), 0);
@@ -1433,7 +1602,15 @@ int main(void)
         TEST(first_content_waits_for_the_command),
         TEST(first_content_that_the_command_refuses),
         TEST(update_that_the_command_refuses_is_held),
-        TEST(newer_content_ends_a_check),
+        TEST(newer_content_waits_for_a_check),
+        TEST(older_content_that_is_refused),
+        TEST(content_that_is_taken_back_during_its_check),
+        TEST(order_ends_the_check_of_older_content),
+        TEST(undo_after_older_content),
+        TEST(staged_update_ends_the_check_of_older_content),
+        TEST(objects_that_go_during_a_check),
+        TEST(object_that_is_made_again_during_a_check),
+        TEST(newest_content_cannot_be_shown_at_all),
         TEST(refused_content_is_checked_again),
         TEST(command_that_cannot_start_refuses),
         TEST(adopted_content_is_not_checked),

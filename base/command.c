@@ -20,6 +20,9 @@
  * Content goes through a pipe: it is in no argument, variable or file. A pipe's pages are not
  * swapped, unlike those of a memfd.
  *
+ * What becomes of the execve(2) is not told by an exit status, which is the command's to choose. So
+ * standard output is a pipe until then; an error goes into it, and the command never has it.
+ *
  * Of a user of its own the processes are counted. RLIMIT_NPROC counts those of the user on the
  * whole host, so with another one, which containers may have as well, time alone bounds them. The
  * kernel ends them first when memory is short.
@@ -103,18 +106,23 @@ static int become_user(uid_t uid, gid_t gid)
     return 0;
 }
 
-/* @argv: as of command_become(). Return: an exit status. */
-static int become_command(char *argv[])
+/* Tell the runner why there is no command. Return: an exit status. */
+static int fail(int failure_fd, const char *what, const char *object, int error)
+{
+    dprintf(failure_fd, "%s %.200s: %s", what, object, strerror(error));
+    return EXIT_NOT_STARTED;
+}
+
+/* @argv: as of command_become(). @failure_fd: close-on-exec. Return: an exit status. */
+static int become_command(char *argv[], int failure_fd)
 {
     bool is_check = streq(argv[0], "check");
     int r;
 
     give_way_for_memory(); /* of another user's process the file is root's */
     r = become_user((uid_t)strtoul(argv[1], NULL, 10), (gid_t)strtoul(argv[2], NULL, 10));
-    if (r < 0) {
-        fprintf(stderr, "cannot become user %s: %s\n", argv[1], strerror(-r));
-        return EXIT_NOT_STARTED;
-    }
+    if (r < 0)
+        return fail(failure_fd, "cannot become user", argv[1], -r);
     umask(077);
     confinement_restrict_thread(is_check ? CONFINEMENT_CHECK : CONFINEMENT_COMMAND);
     limit(RLIMIT_CORE, 0);
@@ -127,8 +135,22 @@ static int become_command(char *argv[])
         limit(RLIMIT_NPROC, PROCESSES_MAX);
     if (chdir("/") == 0)
         execv(argv[3], argv + 3);
-    fprintf(stderr, "cannot run %s: %s\n", argv[3], strerror(errno));
-    return EXIT_NOT_STARTED;
+    return fail(failure_fd, "cannot be run:", argv[3], errno);
+}
+
+/*
+ * Standard output becomes nothing, as the command is to find it.
+ * Return: the pipe that it was; -1: no descriptor is left.
+ */
+static int take_failure_pipe(void)
+{
+    int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    _cleanup_(fd_closep) int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (fd >= 0 && nothing >= 0 && dup2(nothing, STDOUT_FILENO) == STDOUT_FILENO)
+        return fd;
+    fd_close(fd);
+    return -1;
 }
 
 /* Return: whether @command has ended, how in @ret_status; it may have been stopped. */
@@ -166,22 +188,27 @@ int command_become(int argc, char *argv[])
 {
     sigset_t signals, old;
     pid_t command;
+    int failure_fd;
 
     if (argc < 4)
         return EXIT_NOT_STARTED;
+    failure_fd = take_failure_pipe();
+    if (failure_fd < 0)
+        return fail(STDOUT_FILENO, "cannot be run:", argv[3], errno);
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, &old);
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* by a runner, which lives as long as its process */
     command = fork();
-    if (command > 0)
+    if (command > 0) {
+        fd_close(failure_fd);
         guard(command, &signals);
+    }
     sigprocmask(SIG_SETMASK, &old, NULL);
     if (command == 0)
-        return become_command(argv);
-    fprintf(stderr, "cannot start a process: %s\n", strerror(errno));
-    return EXIT_NOT_STARTED;
+        return become_command(argv, failure_fd);
+    return fail(failure_fd, "cannot be run:", argv[3], errno);
 }
 
 /* ---- a run */
@@ -193,6 +220,7 @@ struct process {
     int pidfd;
     int input;  /* -1: it is closed */
     int errors; /* the same */
+    int failure;
     struct iovec piece;
     size_t n_written; /* of @piece */
     size_t n_errors;  /* bytes */
@@ -260,18 +288,20 @@ static int open_pipe(int ours, int *ret_ours, int *ret_theirs)
 static int start(struct process *p)
 {
     _cleanup_(freep) char **argv = NULL;
-    _cleanup_(fd_closep) int input = -1, errors = -1;
+    _cleanup_(fd_closep) int input = -1, errors = -1, failure = -1;
     char user[32], group[32];
     int r = make_argv(p->run, user, group, &argv);
 
     if (r == 0)
         r = open_pipe(0, &p->errors, &errors);
+    if (r == 0)
+        r = open_pipe(0, &p->failure, &failure);
     if (r == 0 && p->run->next_input != NULL)
         r = open_pipe(1, &p->input, &input);
     if (r == 0)
-        r = process_start(argv, p->run->envp,
-                          &(struct process_files){.input = input, .output = -1, .errors = errors},
-                          &p->pid);
+        r = process_start(
+            argv, p->run->envp,
+            &(struct process_files){.input = input, .output = failure, .errors = errors}, &p->pid);
     if (r < 0)
         return r;
     p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
@@ -386,8 +416,21 @@ static int end(const struct process *p, siginfo_t *ret_status)
     return r == -ETIMEDOUT ? -EBUSY : r;
 }
 
+/* Once it has ended. Return: 0; -ENOEXEC with @e: it never ran. */
+static int read_failure(const struct process *p, struct error *e)
+{
+    char text[512];
+    ssize_t len = read(p->failure, text, sizeof(text));
+
+    return len > 0 ? error_set(e, -ENOEXEC, "%.*s", (int)len, text) : 0;
+}
+
 static int judge(const struct process *p, const siginfo_t *status, struct error *e)
 {
+    int r = read_failure(p, e);
+
+    if (r < 0)
+        return r;
     if (status->si_code != CLD_EXITED)
         return error_set(e, -EINTR, "was ended by signal %d", status->si_status);
     if (status->si_status == 0)
@@ -412,6 +455,7 @@ static void close_all(struct process *p)
 {
     p->input = fd_close(p->input);
     p->errors = fd_close(p->errors);
+    p->failure = fd_close(p->failure);
     p->pidfd = fd_close(p->pidfd);
 }
 
@@ -421,7 +465,8 @@ int command_run(const struct command_run *run, struct error *e)
                         .until = clock_mono() + run->command->timeout,
                         .pidfd = -1,
                         .input = -1,
-                        .errors = -1};
+                        .errors = -1,
+                        .failure = -1};
     siginfo_t status = {0};
     int r = start(&p), ended;
 
@@ -435,4 +480,10 @@ int command_run(const struct command_run *run, struct error *e)
     r = r == 0 ? judge(&p, &status, e) : explain(&p, r, e);
     close_all(&p);
     return r;
+}
+
+bool command_did_not_run(int result)
+{
+    return result != 0 && result != -EINVAL && result != -EINTR && result != -ETIMEDOUT &&
+           result != -EFBIG && result != -ECANCELED;
 }

@@ -47,10 +47,12 @@ struct command_run {
  * Thread: any but the event loop's, with CONFINEMENT_RUNNER.
  * Return: 0: its exit status is 0; else with the end of a sentence in @e, which has the command as
  * its subject: -EINVAL: another exit status, with the first line of standard error; -ETIMEDOUT;
- * -ECANCELED: by stop_fd; -EFBIG: too much output; -EINTR: a signal ended it; -errno: it could not
- * be started.
+ * -ECANCELED: by stop_fd; -EFBIG: too much output; -EINTR: a signal ended it; -ENOEXEC: its program
+ * is missing, or cannot be executed; other -errno: it could not be started, either.
  */
 int command_run(const struct command_run *run, struct error *e);
+/* Whether that says nothing of what it was to do: it did not run. */
+bool command_did_not_run(int result);
 
 /* The first argument of this program when it is to start a command; see command_become(). */
 #define COMMAND_BECOME "__command"
@@ -58,7 +60,7 @@ int command_run(const struct command_run *run, struct error *e);
  * Start a process that gives up rights and becomes the command, and end as it does, or with the
  * thread that has started this process.
  * @argv: after COMMAND_BECOME, made by command_run()
- * Thread: the main one, the only one. Return: an exit status, when that failed, which standard
- * error explains.
+ * Thread: the main one, the only one. Return: an exit status, when that failed, which command_run()
+ * gets to know why by standard output.
  */
 int command_become(int argc, char *argv[]);

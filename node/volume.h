@@ -196,7 +196,7 @@ int node_volume_unmount(struct node_volume *volume, struct error *e);
  */
 void node_volume_leave(struct node_volume *volume);
 
-/* Whether somebody is notified of its updates. */
+/* Whether it has consumers that are notified of its updates. */
 bool node_volume_has_consumers(const struct node_volume *volume);
 /* As shown_update(). */
 uint64_t node_volume_shown_update(const struct node_volume *volume);

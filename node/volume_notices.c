@@ -122,7 +122,8 @@ static void end_notice(struct node_volume *v)
         node_volume_note_notified(v, v->notifying);
 }
 
-static void on_command_done(void *userdata, const struct payload *unused, const struct error *e)
+static void on_command_done(void *userdata, const struct payload *unused, int result,
+                            const struct error *e)
 {
     struct node_volume *v = userdata;
 

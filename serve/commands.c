@@ -129,7 +129,7 @@ static void report(const struct commands_run *run)
     count(run->owner, run);
     log_debug("command ended", "command", run->command->name, "volume",
               run->variables[VOLUME] + strlen("SECRETFS_VOLUME="), "reason", run->e.text);
-    run->done(run->userdata, run->payload, &run->e);
+    run->done(run->userdata, run->payload, run->result, &run->e);
 }
 
 /* ---- whose turn it is */

@@ -57,9 +57,11 @@ struct commands_order {
 /*
  * The end of a run.
  * @payload: as in the order
+ * @result: as of command_run()
  * @e: empty: its exit status is 0; else the end of a sentence with the command as its subject
  */
-typedef void commands_done_fn(void *userdata, const struct payload *payload, const struct error *e);
+typedef void commands_done_fn(void *userdata, const struct payload *payload, int result,
+                              const struct error *e);
 
 /*
  * Run a command; done() is called once, not from within this call. The caller bounds the number of

@@ -594,12 +594,16 @@ static void on_payload(void *userdata, struct payload *payload, mono_us received
 
 /* ---- checks by a command */
 
-static void on_checked(void *userdata, const struct payload *payload, const struct error *e)
+static void on_checked(void *userdata, const struct payload *payload, int result,
+                       const struct error *e)
 {
     struct published *p = userdata;
+    enum volume_verdict verdict = result == 0                   ? VOLUME_ACCEPTED
+                                  : command_did_not_run(result) ? VOLUME_NOT_CHECKED
+                                                                : VOLUME_REFUSED;
 
     p->check = NULL; /* it was freed */
-    volume_checked(p->volume, payload, e->text[0] != '\0' ? e->text : NULL, clock_mono());
+    volume_checked(p->volume, payload, verdict, e->text, clock_mono());
 }
 
 static int on_check(void *userdata, struct payload *payload, struct error *e)

@@ -22,6 +22,7 @@ void candidate_drop(struct candidate *c)
 {
     candidate_withdraw(c);
     candidate_cancel(c);
+    c->try_again = 0;
 }
 
 static bool is_newest(const struct candidate *c, const struct payload *payload)
@@ -61,20 +62,38 @@ bool candidate_begin(struct candidate *c)
     return true;
 }
 
-bool candidate_end(struct candidate *c, const struct payload *payload, const char *reason,
-                   mono_us now, struct payload **ret_older)
+/* Return: how long to wait for the next check of what was not accepted. */
+static span_us choose_delay(struct candidate *c, enum volume_verdict verdict)
 {
+    span_us delay = c->try_again != 0 ? c->try_again : CANDIDATE_TRY_AGAIN;
+
+    if (verdict != VOLUME_NOT_CHECKED) {
+        c->try_again = 0;
+        return CANDIDATE_CHECK_AGAIN;
+    }
+    c->try_again = delay < CANDIDATE_CHECK_AGAIN / 2 ? delay * 2 : CANDIDATE_CHECK_AGAIN;
+    return delay;
+}
+
+bool candidate_end(struct candidate *c, const struct payload *payload, enum volume_verdict verdict,
+                   const char *reason, mono_us now, struct payload **ret_older)
+{
+    bool is_accepted = verdict == VOLUME_ACCEPTED, is_older;
+    span_us delay;
+
     *ret_older = NULL;
     if (c->running == NULL || c->running != payload)
         return false;
-    kept_error_set(&c->reason, reason != NULL ? reason : "");
-    if (!is_newest(c, payload) && reason == NULL)
+    kept_error_set(&c->reason, is_accepted ? "" : reason);
+    delay = choose_delay(c, verdict);
+    is_older = !is_newest(c, payload);
+    if (is_older && is_accepted)
         *ret_older = payload_ref(c->running);
     candidate_cancel(c);
-    if (*ret_older != NULL || !is_newest(c, payload))
+    if (is_older)
         return true;
-    c->state = reason != NULL ? CANDIDATE_REFUSED : CANDIDATE_PASSED;
-    c->again_at = now + CANDIDATE_CHECK_AGAIN;
+    c->state = is_accepted ? CANDIDATE_PASSED : CANDIDATE_REFUSED;
+    c->again_at = now + delay;
     return true;
 }
 

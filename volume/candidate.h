@@ -16,6 +16,16 @@
 
 /* A check may depend on what is outside of the content, such as a file that it includes. */
 #define CANDIDATE_CHECK_AGAIN SPAN_SEC(60)
+/* A command that did not run costs little, and the administrator who mends it waits for the update:
+ * after a second, then after twice as long each time, up to the above. */
+#define CANDIDATE_TRY_AGAIN   SPAN_SEC(1)
+
+/* How a check has ended. */
+enum volume_verdict {
+    VOLUME_ACCEPTED,
+    VOLUME_REFUSED,
+    VOLUME_NOT_CHECKED, /* the command did not run, which says nothing of the content */
+};
 
 enum candidate_state {
     CANDIDATE_NONE,
@@ -32,6 +42,7 @@ struct candidate {
     mono_us running_received_at;
     bool runs_again;          /* it was refused before */
     mono_us again_at;         /* in REFUSED: the next check; SPAN_FOREVER: it runs */
+    span_us try_again;        /* after a check that did not run; 0: the last one ran */
     struct kept_error reason; /* why the last one was refused; in CHECKING an older one */
 };
 
@@ -52,12 +63,12 @@ void candidate_drop(struct candidate *c);
 /*
  * A check has ended.
  * @payload: what was checked; nothing happens if that is in vain
- * @reason: why it is refused; NULL: it is accepted
+ * @reason: why it is not accepted
  * @ret_older: what was accepted if there is newer content; the caller's; else NULL
  * Return: whether it was c->running.
  */
-bool candidate_end(struct candidate *c, const struct payload *payload, const char *reason,
-                   mono_us now, struct payload **ret_older);
+bool candidate_end(struct candidate *c, const struct payload *payload, enum volume_verdict verdict,
+                   const char *reason, mono_us now, struct payload **ret_older);
 
 /* When candidate_check_again() is due; SPAN_FOREVER: not. */
 mono_us candidate_due(const struct candidate *c);

@@ -41,7 +41,6 @@
 #include "volume/volume.h"
 
 #include "base/log.h"
-#include "volume/candidate.h"
 #include "volume/check.h"
 #include "volume/staging.h"
 
@@ -341,7 +340,7 @@ static void start_check(struct volume *v, mono_us now)
     struct error e = ERROR_INIT;
 
     if (v->callbacks->check(v->userdata, c->running, &e) < 0)
-        candidate_end(c, c->running, e.text, now, &none);
+        candidate_end(c, c->running, VOLUME_NOT_CHECKED, e.text, now, &none);
 }
 
 /*
@@ -687,14 +686,14 @@ struct volume *volume_free(struct volume *volume)
     return NULL;
 }
 
-void volume_checked(struct volume *volume, const struct payload *payload, const char *reason,
-                    mono_us now)
+void volume_checked(struct volume *volume, const struct payload *payload,
+                    enum volume_verdict verdict, const char *reason, mono_us now)
 {
     struct candidate *c = &volume->candidate;
     mono_us received_at = c->running_received_at;
     struct payload *older;
 
-    if (!candidate_end(c, payload, reason, now, &older))
+    if (!candidate_end(c, payload, verdict, reason, now, &older))
         return;
     if (older != NULL)
         show_older(volume, older, received_at, now);

@@ -5,6 +5,7 @@
  *
  * Thread: the event loop's.
  */
+#include "volume/candidate.h"
 #include "volume/missing.h"
 #include "volume/spec.h"
 #include "volume/tls.h"
@@ -79,12 +80,12 @@ struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 
 /*
- * The end of a check.
+ * The end of a check. payload() and state() may be called.
  * @payload: what was checked
- * @reason: why it is refused; NULL: it is accepted. payload() and state() may be called.
+ * @reason: why it is not accepted
  */
-void volume_checked(struct volume *volume, const struct payload *payload, const char *reason,
-                    mono_us now);
+void volume_checked(struct volume *volume, const struct payload *payload,
+                    enum volume_verdict verdict, const char *reason, mono_us now);
 /* Whether the newest content waits for a check, or is refused by it. */
 bool volume_has_candidate(const struct volume *volume);
 /* Whether a check of the newest content has to end before it is shown. */

@@ -85,6 +85,31 @@ def test_update_is_held_until_it_passes(start: Start, manifests: Manifests) -> N
     assert "bad-2" not in node.log()
 
 
+def test_command_that_cannot_run(start: Start, manifests: Manifests, tools: Path) -> None:
+    """That is not the content's fault: it is tried again until it runs."""
+    node = start()
+    volume = node.publish(node.pod(attributes=CHECK))
+    program = tools / "parses"
+    program.rename(tools / "away")
+    manifests.put_secret({"password": b"dummy-2"})
+    wait_held(node, volume, f"command:parses cannot be run: {program}: No such file or directory")
+    assert 'secretfs_commands_total{use="check",result="refused"} 0\n' in metrics(node)
+    program.touch(0o644)
+    wait_held(node, volume, f"command:parses cannot be run: {program}: Permission denied")
+    assert password(volume) == b"dummy-1"
+    (tools / "away").rename(program)
+    until(lambda: password(volume) == b"dummy-2", f"the update; {node.log()}")
+
+
+def test_script_that_misses_a_program(start: Start, manifests: Manifests) -> None:
+    """Its exit status is as good as any other: the content is refused."""
+    node = start("import sys, os; sys.exit(127 if b'bad' in sys.stdin.buffer.read() else 0)")
+    volume = node.publish(node.pod(attributes=CHECK))
+    manifests.put_secret({"password": b"bad-2"})
+    wait_held(node, volume, "command:parses ended with exit status 127")
+    assert 'secretfs_commands_total{use="check",result="refused"} 1\n' in metrics(node)
+
+
 def test_first_content_that_is_refused(start: Start, manifests: Manifests) -> None:
     node = start()
     manifests.put_secret({"password": b"bad-1"})

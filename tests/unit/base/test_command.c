@@ -130,12 +130,33 @@ static void test_the_first_line_is_the_reason(void **state)
 
 static void test_a_program_that_cannot_be_run(void **state)
 {
-    char path[] = "/nonexistent", *argv[] = {path, NULL};
+    static const char *const paths[][2] = {
+        {"/nonexistent", "cannot be run: /nonexistent: No such file or directory"},
+        {"/etc/passwd", "cannot be run: /etc/passwd: Permission denied"},
+        {"/", "cannot be run: /: Permission denied"},
+    };
     struct error e;
 
-    assert_int_equal(run_program(argv, &(struct options){0}, &e), -EINVAL);
-    assert_string_equal(e.text, "ended with exit status 127: cannot run /nonexistent: No such file "
-                                "or directory");
+    for (size_t i = 0; i < ELEMENTS_OF(paths); i++) {
+        _cleanup_(freep) char *path = strdup(paths[i][0]);
+        char *argv[] = {path, NULL};
+
+        assert_int_equal(run_program(argv, &(struct options){0}, &e), -ENOEXEC);
+        assert_string_equal(e.text, paths[i][1]);
+        assert_true(command_did_not_run(-ENOEXEC));
+    }
+}
+
+/* A script chooses its exit status, and has nothing to write failures to. */
+static void test_a_script_that_cannot_run_a_program(void **state)
+{
+    refuse("exit 127", -EINVAL, "ended with exit status 127");
+    refuse("exit 126", -EINVAL, "ended with exit status 126");
+    refuse("echo cannot be run >&1; exit 127", -EINVAL, "ended with exit status 127");
+    refuse("for i in 3 4 5 6 7 8 9; do eval \"echo cannot be run >&$i\"; done 2>/dev/null; exit 1",
+           -EINVAL, "ended with exit status 1");
+    assert_false(command_did_not_run(-EINVAL));
+    assert_false(command_did_not_run(-ETIMEDOUT));
 }
 
 static void test_it_need_not_read_its_input(void **state)
@@ -282,7 +303,7 @@ static void test_it_can_be_ended(void **state)
     fd_close(fd);
 }
 
-/* Those of both pipes' ends are the last ones. */
+/* That of the pidfd is the last one. */
 static void test_descriptors_can_be_short(void **state)
 {
     struct rlimit before, few;
@@ -291,7 +312,7 @@ static void test_descriptors_can_be_short(void **state)
 
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     fd_close(free_fd);
-    for (unsigned more = 0; more < 3; more++) {
+    for (unsigned more = 0; more < 5; more++) {
         few = before;
         few.rlim_cur = (rlim_t)free_fd + more;
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
@@ -317,6 +338,7 @@ int main(int argc, char *argv[])
         cmocka_unit_test(test_content_comes_by_standard_input),
         cmocka_unit_test(test_the_first_line_is_the_reason),
         cmocka_unit_test(test_a_program_that_cannot_be_run),
+        cmocka_unit_test(test_a_script_that_cannot_run_a_program),
         cmocka_unit_test(test_it_need_not_read_its_input),
         cmocka_unit_test(test_it_has_no_rights),
         cmocka_unit_test(test_runs_have_users_of_their_own),

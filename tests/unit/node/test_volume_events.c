@@ -319,14 +319,15 @@ static void test_update_that_is_checked(void **state)
     put_staged(f, "w", at_once);
     node_volume_events_check(f->events, &f->volume);
     expect("");
-    volume_checked(f->volume.published.volume, checked, "ended with exit status 1", 1);
+    volume_checked(f->volume.published.volume, checked, VOLUME_REFUSED, "ended with exit status 1",
+                   1);
     node_volume_events_check(f->events, &f->volume);
     expect("VolumeHeld!prod/web-0: secret/prod/db: the files are held back: command:c ended with "
            "exit status 1; the last content stays readable\n");
     put_staged(f, "x", at_once);
     node_volume_events_check(f->events, &f->volume);
     expect("");
-    volume_checked(f->volume.published.volume, checked, NULL, 2);
+    volume_checked(f->volume.published.volume, checked, VOLUME_ACCEPTED, NULL, 2);
     node_volume_events_check(f->events, &f->volume);
     expect("VolumeCurrent prod/web-0: secret/prod/db: it is up to date again\n");
 }

@@ -49,15 +49,17 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void on_done(void *userdata, const struct payload *payload, const struct error *e)
+static void on_done(void *userdata, const struct payload *payload, int result,
+                    const struct error *e)
 {
     struct world *w = userdata;
 
     assert_string_equal(e->text, "");
+    assert_int_equal(result, 0);
     w->n_done++;
 }
 
-static void never(void *userdata, const struct payload *payload, const struct error *e)
+static void never(void *userdata, const struct payload *payload, int result, const struct error *e)
 {
     fail_msg("it ended: %s", e->text);
 }

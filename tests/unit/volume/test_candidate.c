@@ -49,7 +49,8 @@ static bool end(struct world *w, const struct payload *payload, const char *reas
 {
     struct payload *older;
 
-    assert_true(candidate_end(&w->c, payload, reason, now, &older));
+    assert_true(candidate_end(&w->c, payload, reason != NULL ? VOLUME_REFUSED : VOLUME_ACCEPTED,
+                              reason, now, &older));
     assert_null(w->c.running);
     assert_true(older == NULL || older == payload);
     payload_unref(older);
@@ -60,7 +61,7 @@ static void assert_in_vain(struct world *w, const struct payload *payload)
 {
     struct payload *older;
 
-    assert_false(candidate_end(&w->c, payload, NULL, 3, &older));
+    assert_false(candidate_end(&w->c, payload, VOLUME_ACCEPTED, NULL, 3, &older));
     assert_null(older);
 }
 
@@ -145,6 +146,30 @@ static void test_what_is_refused_is_checked_again(void **state)
     assert_int_equal(w->c.state, CANDIDATE_PASSED);
 }
 
+static void test_a_check_that_does_not_run_is_tried_again(void **state)
+{
+    struct world *w = *state;
+    static const unsigned delays_s[] = {1, 2, 4, 8, 16, 32, 60, 60};
+    struct payload *older;
+    mono_us now = 10;
+
+    offer(w, w->first, 1);
+    for (size_t i = 0; i < ELEMENTS_OF(delays_s); i++) {
+        assert_true(
+            candidate_end(&w->c, w->first, VOLUME_NOT_CHECKED, "cannot be run", now, &older));
+        assert_null(older);
+        assert_int_equal(w->c.state, CANDIDATE_REFUSED);
+        assert_int_equal(candidate_due(&w->c), now + SPAN_SEC(delays_s[i]));
+        now = candidate_due(&w->c);
+        assert_true(candidate_check_again(&w->c, now));
+    }
+    end(w, w->first, "why", now);
+    assert_int_equal(candidate_due(&w->c), now + CANDIDATE_CHECK_AGAIN);
+    assert_true(candidate_check_again(&w->c, now + CANDIDATE_CHECK_AGAIN));
+    assert_true(candidate_end(&w->c, w->first, VOLUME_NOT_CHECKED, "cannot be run", now, &older));
+    assert_int_equal(candidate_due(&w->c), now + SPAN_SEC(1));
+}
+
 /* New content does not wait for what was refused before. */
 static void test_other_content_ends_another_check(void **state)
 {
@@ -196,7 +221,7 @@ static void test_a_check_of_what_was_cancelled(void **state)
     assert_ptr_equal(w->c.running, w->second);
 }
 
-static void test_nothing_newer_is_to_be_shown(void **state)
+static void test_no_newer_content_can_be_shown(void **state)
 {
     struct world *w = *state;
 
@@ -216,11 +241,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_older_content_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_content_that_returns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_refused_is_checked_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_check_that_does_not_run_is_tried_again, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_other_content_ends_another_check, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_check_is_cancelled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_check_of_what_was_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_check_of_what_was_cancelled, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_nothing_newer_is_to_be_shown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_newer_content_can_be_shown, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1176,7 +1176,8 @@ static void end_check(struct fixture *f, const char *reason)
 {
     _cleanup_(payload_unrefp) struct payload *checked = payload_ref(f->checked);
 
-    volume_checked(f->volume, checked, reason, 1000);
+    volume_checked(f->volume, checked, reason != NULL ? VOLUME_REFUSED : VOLUME_ACCEPTED, reason,
+                   1000);
 }
 
 static void first_content_waits_for_the_command(void **state)

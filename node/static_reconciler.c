@@ -231,7 +231,7 @@ static int check_commands(const struct commands *commands, const struct static_v
 
     if (r < 0)
         return error_prefix(e, r, "check");
-    r = commands_check_name(commands, file->update_command, e);
+    r = commands_check_name(commands, file->action.command, e);
     return r < 0 ? error_prefix(e, r, "onUpdate") : 0;
 }
 
@@ -244,8 +244,7 @@ static int create_volume(struct static_reconciler *all, struct revision *revisio
     struct node_volume_options options = {.id = revision->id,
                                           .target = file->target,
                                           .created_dirs = all->created_dirs,
-                                          .reload_unit = file->reload_unit,
-                                          .update_command = file->update_command,
+                                          .action = file->action,
                                           .spec = file->spec,
                                           .borrows_spec = true};
     int r;

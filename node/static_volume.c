@@ -9,7 +9,6 @@
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 
-#define SERVICE_NAME_MAX  255   /* systemd's limit of a unit's name */
 #define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members */
 
 static int no_memory(struct error *e)
@@ -198,38 +197,13 @@ static int parse_owner(const cJSON *json, struct static_volume *v, struct error 
 
 /* ---- after updates */
 
-/* Source: systemd.unit(5); only services have ExecReload=. */
-static bool is_service_name(const char *name)
-{
-    static const char suffix[] = ".service";
-    size_t len = strlen(name), end = strlen(suffix);
-
-    return len > end && len <= SERVICE_NAME_MAX && streq(name + len - end, suffix) &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@") ==
-               len;
-}
-
-/* "reload-unit:NAME.service", "exec:NAME" */
 static int parse_on_update(const cJSON *json, struct static_volume *v, struct error *e)
 {
-    _cleanup_(freep) char *text = NULL;
-    const char *unit, *command;
-    int r = read_text(json, &FIELD(NULL, ""), "onUpdate", &text, e);
+    int r = read_text(json, &FIELD(NULL, ""), "onUpdate", &v->on_update, e);
 
-    if (r < 0 || text == NULL)
-        return r;
-    unit = str_after(text, "reload-unit:");
-    command = str_after(text, "exec:");
-    if (unit != NULL && is_service_name(unit))
-        v->reload_unit = strdup(unit);
-    else if (command != NULL && command_name_is_valid(command))
-        v->update_command = strdup(command);
-    else
-        return error_set(e, -EINVAL,
-                         "onUpdate: invalid onUpdate \"%.64s\": use reload-unit:NAME.service, or "
-                         "exec:NAME with a command of the daemon's configuration",
-                         text);
-    return v->reload_unit != NULL || v->update_command != NULL ? 0 : no_memory(e);
+    if (r == 0 && v->on_update != NULL)
+        r = update_action_parse(v->on_update, &v->action, e);
+    return r < 0 ? error_prefix(e, r, "onUpdate") : 0;
 }
 
 /* ---- the file */
@@ -311,8 +285,7 @@ struct static_volume *static_volume_unref(struct static_volume *volume)
     free(volume->kubeconfig);
     free(volume->context);
     free(volume->manifests);
-    free(volume->reload_unit);
-    free(volume->update_command);
+    free(volume->on_update);
     volume_spec_free(volume->spec);
     free(volume);
     return NULL;

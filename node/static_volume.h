@@ -13,6 +13,7 @@
  *     volume:                          an entry of a pod's volumes
  *       secret: {secretName: db}
  */
+#include "serve/update_action.h"
 #include "volume/spec_parse.h"
 
 #define STATIC_VOLUME_MAX_BYTES VOLUME_FILE_MAX_BYTES
@@ -27,8 +28,8 @@ struct static_volume {
     char *kubeconfig;
     char *context;
     char *manifests;
-    /* after updates; one of them at most; NULL: none */
-    char *reload_unit, *update_command;
+    char *on_update; /* NULL: none */
+    struct update_action action;
     struct volume_spec *spec;
 };
 

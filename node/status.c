@@ -41,7 +41,7 @@ cJSON *node_status_volume(const struct node_volume *volume, bool is_debug)
                                    json);
 
     r |= json_add_text(json, "static", static_reconciler_name(volume->id));
-    r |= json_add_text(json, "updateError", volume->signal_error.owned);
+    r |= json_add_text(json, "updateError", volume->notice.error.owned);
     r |= json_add_text(json, "fileSystem",
                        volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
     if (is_debug)

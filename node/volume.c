@@ -243,7 +243,7 @@ static void note_recorded_orders(struct node_volume *v, bool has)
 /* A volume without a pod's uid has no processes. */
 bool node_volume_has_consumers(const struct node_volume *volume)
 {
-    return volume->reload_unit != NULL || volume->update_command != NULL ||
+    return volume->notice.action.unit != NULL || volume->notice.action.command != NULL ||
            (volume->spec->update_signal != 0 && volume->pod_uid != NULL);
 }
 
@@ -304,8 +304,7 @@ static void adopt_notified(struct node_volume *v)
     v->notified = v->shown->notified; /* which is recorded */
     if (v->notified == 0)
         set_notified(v, update); /* recorded with what follows */
-    else if (v->notified != update)
-        update_pace_update(&v->update_pace);
+    update_notice_adopt(&v->notice, update, v->notified);
 }
 
 static void drop_record(struct node_volume *v)
@@ -636,8 +635,7 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
         .context = context,
         .spec = options->spec,
         .borrows_spec = options->borrows_spec,
-        .reload_unit = options->reload_unit,
-        .update_command = options->update_command,
+        .notice = {.published = &volume->published, .action = options->action},
         .identity = options->identity,
         .shown = options->shown,
         .mount_id = options->shown != NULL ? options->shown->mount_id : 0,
@@ -651,6 +649,7 @@ int node_volume_init(struct node_volume *volume, const struct node_volume_contex
     r = copy_options(v, options);
     if (r < 0)
         return error_set_errno(e, r, "cannot set up the volume");
+    v->notice.target = v->target;
     if (v->shown != NULL)
         adopt_notified(v);
     r = subscribe(v, e);
@@ -697,10 +696,9 @@ void node_volume_deinit(struct node_volume *volume)
     stop_waiting_for_pod(v);
     if (!v->is_left)
         drop_record(v);
-    v->update_run = commands_cancel(v->update_run);
+    update_notice_deinit(&v->notice);
     published_deinit(&v->published);
     kept_error_clear(&v->error);
-    kept_error_clear(&v->signal_error);
     identity_unref(v->identity);
     if (!v->borrows_spec)
         volume_spec_free(v->spec);

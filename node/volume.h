@@ -11,11 +11,10 @@
 #include "node/identity.h"
 #include "node/pods.h"
 #include "node/shown.h"
-#include "node/update_pace.h"
 #include "serve/published.h"
+#include "serve/update_notifier.h"
 
 struct node_volume;
-struct node_volume_notices;
 
 /* What the volumes of a node share. Borrowed; outlives them. */
 struct node_volume_context {
@@ -67,8 +66,7 @@ struct node_volume_options {
     const char *pod;             /* its name; NULL: not for a pod */
     const char *pod_uid;         /* or NULL */
     const char *service_account; /* of the pod; or NULL */
-    /* Reloaded, or run, after updates; borrowed, outlive the volume; or NULL. */
-    const char *reload_unit, *update_command;
+    struct update_action action; /* after updates; its strings outlive the volume */
     /* What the pod mounts decides about the file system, unless the spec does: an answer follows,
      * by node_volume_ask_pod() or node_volume_set_fs(). */
     bool pod_decides_fs;
@@ -105,7 +103,6 @@ struct node_volume {
     char *pod;
     char *pod_uid;
     char *service_account;
-    const char *reload_unit, *update_command;
     const struct node_shown *shown; /* until node_volume_init() returns; or NULL */
     enum node_fs fs;
     struct node_pods_query *pod_query; /* while the pod's answer is awaited; or NULL */
@@ -128,14 +125,10 @@ struct node_volume {
     bool is_left;              /* and does so now */
     unsigned reported_events;  /* node/volume_events.c changes it, and the next */
     unsigned deferred_events;
-    struct update_pace update_pace;             /* node/volume_notices.c changes it, and the next */
-    uint64_t notifying;                         /* the update that consumers are notified of */
-    struct commands_run *update_run;            /* that runs; or NULL */
-    struct node_volume_notices *update_notices; /* whose run it is */
-    struct kept_error signal_error; /* why nothing was notified of the last update; or empty */
-    struct kept_error error;        /* why the first payload was not published; else empty */
-    uint64_t mount_id;              /* in MOUNTED */
-    sd_event_source *timer;         /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
+    struct update_notice notice; /* node/volume_notices.c changes it */
+    struct kept_error error;     /* why the first payload was not published; else empty */
+    uint64_t mount_id;           /* in MOUNTED */
+    sd_event_source *timer;      /* REQUEST_TIMEOUT while a request waits, else EXPIRE_AFTER */
     sd_event_source *error_timer;
 };
 

@@ -230,7 +230,7 @@ static int post_not_signalled(struct node_volume_events *events, const struct no
     char text[ERROR_TEXT_MAX + 64];
 
     snprintf(text, sizeof(text), "the update is visible, but was not signalled: %s",
-             kept_error_text(&v->signal_error));
+             kept_error_text(&v->notice.error));
     return post(events, v, NOT_SIGNALLED,
                 &(struct event_text){.reason = "UpdateNotSignalled", .text = text});
 }
@@ -293,7 +293,7 @@ static unsigned find_conditions(const struct node_volume *v)
             conditions |= CERTIFICATE;
     if (renewal_problem(v) != NULL)
         conditions |= NOT_RENEWED;
-    if (kept_error_text(&v->signal_error)[0] != '\0')
+    if (kept_error_text(&v->notice.error)[0] != '\0')
         conditions |= NOT_SIGNALLED;
     if (p->publisher != NULL) {
         struct publisher_mounted_parts mounts = publisher_mounted_parts(p->publisher);

@@ -30,6 +30,6 @@ struct node_volume_notices *node_volume_notices_free(struct node_volume_notices 
 DEFINE_CLEANUP(struct node_volume_notices *, node_volume_notices_free)
 
 /* The volume may be of an earlier process, which has not notified its consumers. */
-void node_volume_notices_check(struct node_volume_notices *notices, const struct node_volume *v);
-/* Readers of a volume see another payload. Changes update_pace, and later signal_error. */
+void node_volume_notices_check(struct node_volume_notices *notices, struct node_volume *volume);
+/* Readers of a volume see another payload. Changes its notice, also later. */
 void node_volume_notices_updated(struct node_volume_notices *notices, struct node_volume *volume);

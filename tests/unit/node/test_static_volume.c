@@ -31,7 +31,7 @@ static void test_all_fields(void **state)
     assert_string_equal(v->kubeconfig, "/etc/k");
     assert_string_equal(v->context, "c");
     assert_null(v->manifests);
-    assert_string_equal(v->reload_unit, "app@1.service");
+    assert_string_equal(v->action.unit, "app@1.service");
     assert_int_equal(v->spec->uid, 1);
     assert_int_equal(v->spec->gid, 77);
     assert_int_equal(v->spec->default_mode, 0400);
@@ -51,7 +51,7 @@ static void test_minimal_file(void **state)
     assert_string_equal(v->manifests, "/m");
     assert_null(v->namespace);
     assert_null(v->kubeconfig);
-    assert_null(v->reload_unit);
+    assert_null(v->action.unit);
     assert_int_equal(v->spec->kind, VOLUME_CONFIGMAP);
     assert_int_equal(v->spec->uid, VOLUME_ID_UNSET);
     assert_int_equal(v->spec->gid, VOLUME_ID_UNSET);

@@ -215,7 +215,7 @@ static int make(const char *secret, struct node_volume **ret_volume)
                                           .namespace = "prod",
                                           .pod = "web-0",
                                           .pod_decides_fs = pod_decides_fs,
-                                          .update_command = update_command,
+                                          .action = {.command = update_command},
                                           .shown = of_earlier_process};
     struct owned_volume *v;
     int r = volume_spec_new(VOLUME_SECRET, &options.spec);
@@ -654,7 +654,7 @@ static void test_consumers_of_an_earlier_process(void **state)
         v = create("db");
         of_earlier_process = NULL;
         update_command = NULL;
-        assert_int_equal(v->update_pace.state, cases[i].state);
+        assert_int_equal(v->notice.pace.state, cases[i].state);
         assert_int_equal(recorded != NULL, cases[i].is_recorded);
         if (cases[i].is_recorded)
             assert_non_null(strstr(recorded, "\"notified\":42"));

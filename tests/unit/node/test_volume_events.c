@@ -280,19 +280,19 @@ static void test_update_that_is_not_signalled(void **state)
 {
     struct fixture *f = *state;
 
-    kept_error_set(&f->volume.signal_error, "no running container has the volume mounted");
+    kept_error_set(&f->volume.notice.error, "no running container has the volume mounted");
     node_volume_events_check(f->events, &f->volume);
     expect("UpdateNotSignalled!prod/web-0: secret/prod/db: the update is visible, but was not "
            "signalled: no running container has the volume mounted\n");
     node_volume_events_check(f->events, &f->volume);
     expect("");
-    kept_error_clear(&f->volume.signal_error);
+    kept_error_clear(&f->volume.notice.error);
     node_volume_events_check(f->events, &f->volume);
     expect("");
-    kept_error_set(&f->volume.signal_error, "cannot signal process 42: Operation not permitted");
+    kept_error_set(&f->volume.notice.error, "cannot signal process 42: Operation not permitted");
     node_volume_events_check(f->events, &f->volume);
     assert_non_null(strstr(posted, "cannot signal process 42"));
-    kept_error_clear(&f->volume.signal_error);
+    kept_error_clear(&f->volume.notice.error);
 }
 
 /* What the object's author asked for is no event, unless it cannot be read. */

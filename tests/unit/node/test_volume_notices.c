@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "node/signaller.h"
-#include "node/unit_reloads.h"
 #include "node/volume_notices.h"
 
 #define NUMBER 7
@@ -26,9 +25,6 @@ static struct {
     signaller_done_fn *done;
     void *userdata;
     bool has_no_thread;
-    unit_reload_done_fn *reloaded;
-    bool has_no_bus;
-    unsigned n_reloads;
     struct pod_signal signal; /* the last */
     unsigned n_orders;
     uint64_t shown, notified; /* updates */
@@ -69,38 +65,11 @@ static void finish(unsigned n_sent, unsigned n_failed, const char *reason)
     world.done(world.userdata, NUMBER, &world.signal, &result);
 }
 
-/* ---- reloads of units */
-
-int unit_reloads_new(sd_event *event, unit_bus_open_fn *open, unit_reload_done_fn *done,
-                     void *userdata, struct unit_reloads **ret_reloads)
-{
-    world.reloaded = done;
-    *ret_reloads = (void *)&world; /* opaque */
-    return 0;
-}
-
-struct unit_reloads *unit_reloads_free(struct unit_reloads *reloads)
-{
-    return NULL;
-}
-
-int unit_reloads_start(struct unit_reloads *reloads, uint64_t owner, const char *unit,
-                       struct error *e)
-{
-    assert_int_equal(owner, NUMBER);
-    assert_string_equal(unit, "nginx.service");
-    if (world.has_no_bus)
-        return error_set(e, -ENOENT, "cannot call systemd");
-    world.n_reloads++;
-    return 0;
-}
-
 /* ---- other parts of the node */
 
 bool node_volume_has_consumers(const struct node_volume *volume)
 {
-    return volume->reload_unit != NULL ||
-           (volume->spec->update_signal != 0 && volume->pod_uid != NULL);
+    return volume->spec->update_signal != 0 && volume->pod_uid != NULL;
 }
 
 uint64_t node_volume_shown_update(const struct node_volume *volume)
@@ -155,6 +124,7 @@ static int set_up(void **state)
                               .pod = pod,
                               .pod_uid = uid,
                               .spec = world.spec,
+                              .notice = {.published = &v->published},
                               .fs = NODE_FS_STANDARD,
                               .state = NODE_VOLUME_MOUNTED};
     v->published.options =
@@ -166,7 +136,7 @@ static int tear_down(void **state)
 {
     node_volume_notices_free(world.notices);
     volume_spec_free(world.spec);
-    kept_error_clear(&world.volume.signal_error);
+    update_notice_deinit(&world.volume.notice);
     sd_event_unref(world.event);
     return 0;
 }
@@ -190,7 +160,7 @@ static void test_what_is_ordered(void **state)
     finish(2, 0, "");
     assert_int_equal(world.n_counted[POD_SIGNAL_SENT], 2);
     assert_int_equal(world.n_counted[POD_SIGNAL_FAILED] + world.n_counted[POD_SIGNAL_NONE], 0);
-    assert_string_equal(kept_error_text(&world.volume.signal_error), "");
+    assert_string_equal(kept_error_text(&world.volume.notice.error), "");
 }
 
 static void test_names_and_live_volumes(void **state)
@@ -228,11 +198,11 @@ static void test_many_updates(void **state)
     assert_int_equal(world.n_orders, 1);
     finish(1, 0, "");
     update();
-    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_PENDING);
+    assert_int_equal(world.volume.notice.pace.state, UPDATE_PACE_PENDING);
     while (world.n_orders == 1)
         assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
     finish(1, 0, "");
-    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_IDLE);
+    assert_int_equal(world.volume.notice.pace.state, UPDATE_PACE_IDLE);
     assert_int_equal(world.n_orders, 2);
 }
 
@@ -243,7 +213,7 @@ static void test_failures(void **state)
     assert_int_equal(world.n_counted[POD_SIGNAL_SENT], 1);
     assert_int_equal(world.n_counted[POD_SIGNAL_FAILED], 1);
     assert_int_equal(world.n_counted[POD_SIGNAL_NONE], 0);
-    assert_string_equal(kept_error_text(&world.volume.signal_error),
+    assert_string_equal(kept_error_text(&world.volume.notice.error),
                         "cannot signal process 42: Operation not permitted");
     assert_int_equal(world.n_events_checked, 1);
 }
@@ -253,7 +223,7 @@ static void test_no_process(void **state)
     update();
     finish(0, 0, "no running container has the volume mounted");
     assert_int_equal(world.n_counted[POD_SIGNAL_NONE], 1);
-    assert_string_equal(kept_error_text(&world.volume.signal_error),
+    assert_string_equal(kept_error_text(&world.volume.notice.error),
                         "no running container has the volume mounted");
 }
 
@@ -262,7 +232,7 @@ static void test_no_thread(void **state)
     world.has_no_thread = true;
     update();
     assert_int_equal(world.n_counted[POD_SIGNAL_FAILED], 1);
-    assert_string_equal(kept_error_text(&world.volume.signal_error),
+    assert_string_equal(kept_error_text(&world.volume.notice.error),
                         "cannot start a thread that sends signals: "
                         "Resource temporarily unavailable");
     assert_int_equal(world.n_events_checked, 1);
@@ -296,7 +266,7 @@ static void test_notified_updates(void **state)
         assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
     finish(0, 0, "no running container has the volume mounted");
     assert_int_equal(world.notified, 4);
-    world.volume.update_pace.sent_at = 0;
+    world.volume.notice.pace.sent_at = 0;
     world.has_no_thread = true;
     update();
     assert_int_equal(world.notified, 5); /* a failure is not repeated */
@@ -307,7 +277,7 @@ static void test_pending_at_the_start(void **state)
 {
     world.shown = 7;
     node_volume_notices_check(world.notices, &world.volume);
-    update_pace_update(&world.volume.update_pace);
+    update_pace_update(&world.volume.notice.pace);
     node_volume_notices_check(world.notices, &world.volume);
     assert_int_equal(world.n_orders, 0); /* it is not among the volumes yet */
     while (world.n_orders == 0)
@@ -327,30 +297,6 @@ static void test_pending_at_the_end(void **state)
     assert_int_equal(world.n_orders, 2);
 }
 
-static void test_static_volume(void **state)
-{
-    const struct error refused = {"Unit nginx.service is not active, cannot reload."};
-    struct error none = ERROR_INIT;
-
-    world.volume.pod = world.volume.pod_uid = NULL;
-    world.volume.reload_unit = "nginx.service";
-    world.spec->update_signal = 0;
-    update();
-    update();
-    assert_int_equal(world.n_reloads, 1);
-    world.reloaded(world.userdata, NUMBER, &none);
-    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_PENDING);
-    while (world.n_reloads == 1)
-        assert_true(sd_event_run(world.event, UINT64_MAX) >= 0);
-    world.reloaded(world.userdata, NUMBER, &refused);
-    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_IDLE);
-    world.has_no_bus = true;
-    world.volume.update_pace.sent_at = 0;
-    update();
-    assert_int_equal(world.volume.update_pace.state, UPDATE_PACE_IDLE);
-    assert_int_equal(world.n_orders, 0);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -367,7 +313,6 @@ int main(void)
         TEST(test_notified_updates),
         TEST(test_pending_at_the_start),
         TEST(test_pending_at_the_end),
-        TEST(test_static_volume),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

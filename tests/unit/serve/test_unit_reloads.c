@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to a systemd that the test is, at the other end of a socket. */
-#include "node/unit_reloads.h"
+#include "serve/unit_reloads.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +10,13 @@
 
 #include <cmocka.h>
 
-#define OWNER 7
-
 static struct {
     sd_event *event;
     struct unit_reloads *reloads;
-    sd_bus *server;      /* the last */
-    const char *refusal; /* NULL: systemd takes the job */
-    const char *result;  /* of the job; NULL: it goes on */
+    struct unit_reload *handle; /* of the last request */
+    sd_bus *server;             /* the last */
+    const char *refusal;        /* NULL: systemd takes the job */
+    const char *result;         /* of the job; NULL: it goes on */
     unsigned n_calls, n_done;
     char call[256]; /* the last: "UNIT MODE" */
     struct error error;
@@ -102,10 +101,12 @@ static int open_nothing(sd_bus **ret_bus)
 
 /* ---- */
 
-static void on_done(void *userdata, uint64_t owner, const struct error *e)
+static const struct unit_bus bus = {.name = "the test's bus", .open = open_bus};
+
+static void on_done(void *userdata, const struct error *e)
 {
     assert_ptr_equal(userdata, &world);
-    assert_int_equal(owner, OWNER);
+    assert_null(world.handle);
     world.n_done++;
     world.error = *e;
 }
@@ -115,7 +116,7 @@ static int set_up(void **state)
     memset(&world, 0, sizeof(world));
     world.result = "done";
     assert_true(sd_event_new(&world.event) >= 0);
-    assert_int_equal(unit_reloads_new(world.event, open_bus, on_done, &world, &world.reloads), 0);
+    assert_int_equal(unit_reloads_new(world.event, &bus, &world.reloads), 0);
     return 0;
 }
 
@@ -131,7 +132,9 @@ static void request(void)
 {
     struct error e = ERROR_INIT;
 
-    assert_int_equal(unit_reloads_start(world.reloads, OWNER, "nginx.service", &e), 0);
+    assert_int_equal(
+        unit_reloads_start(world.reloads, "nginx.service", on_done, &world, &world.handle, &e), 0);
+    assert_non_null(world.handle);
 }
 
 static void run_until(const unsigned *number, unsigned n)
@@ -190,7 +193,7 @@ static void test_bus_that_hangs_up_later(void **state)
     assert_int_equal(world.n_done, 0);
     world.server = sd_bus_close_unref(world.server);
     run_until(&world.n_done, 1);
-    assert_string_equal(world.error.text, "the system bus closed the connection");
+    assert_string_equal(world.error.text, "the test's bus closed the connection");
 }
 
 static void test_bus_that_hangs_up(void **state)
@@ -203,13 +206,16 @@ static void test_bus_that_hangs_up(void **state)
 
 static void test_no_bus(void **state)
 {
+    static const struct unit_bus nothing = {.name = "nothing", .open = open_nothing};
     struct error e = ERROR_INIT;
 
     unit_reloads_free(world.reloads);
-    assert_int_equal(unit_reloads_new(world.event, open_nothing, on_done, &world, &world.reloads),
-                     0);
-    assert_int_equal(unit_reloads_start(world.reloads, OWNER, "nginx.service", &e), -ENOENT);
-    assert_string_equal(e.text, "cannot call systemd by the system bus: No such file or directory");
+    assert_int_equal(unit_reloads_new(world.event, &nothing, &world.reloads), 0);
+    assert_int_equal(
+        unit_reloads_start(world.reloads, "nginx.service", on_done, &world, &world.handle, &e),
+        -ENOENT);
+    assert_null(world.handle);
+    assert_string_equal(e.text, "cannot call systemd by nothing: No such file or directory");
     assert_int_equal(world.n_done, 0);
 }
 
@@ -219,6 +225,20 @@ static void test_end_with_a_request(void **state)
     request();
     world.reloads = unit_reloads_free(world.reloads);
     assert_int_equal(world.n_done, 0);
+    assert_null(world.handle);
+}
+
+/* The volume is gone; systemd reloads the unit all the same. */
+static void test_request_that_nothing_waits_for(void **state)
+{
+    request();
+    unit_reload_forget(world.handle);
+    assert_null(world.handle);
+    unit_reload_forget(NULL);
+    run_until(&world.n_calls, 1);
+    request();
+    run_until(&world.n_done, 1);
+    assert_int_equal(world.n_calls, 2);
 }
 
 /* Nothing waits for the job's end. */
@@ -250,6 +270,7 @@ int main(void)
         TEST(test_bus_that_hangs_up),
         TEST(test_no_bus),
         TEST(test_end_with_a_request),
+        TEST(test_request_that_nothing_waits_for),
         TEST(test_end_while_a_job_runs),
         TEST(test_unused),
     };

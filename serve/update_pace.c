@@ -4,7 +4,7 @@
  *                       ^                  | update
  *                       +------end--- SENDING_AGAIN
  */
-#include "node/update_pace.h"
+#include "serve/update_pace.h"
 
 #include "base/util.h"
 

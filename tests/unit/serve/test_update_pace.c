@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When a volume's consumers are signalled. The clock is the test's. */
-#include "node/update_pace.h"
+#include "serve/update_pace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

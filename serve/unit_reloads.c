@@ -14,16 +14,18 @@
  * The method is ReloadUnit: a unit that does not run, or cannot be reloaded, is an error, and is
  * not started or restarted.
  */
-#include "node/unit_reloads.h"
+#include "serve/unit_reloads.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/list.h"
 
-struct reload {
+struct unit_reload {
     struct list link;
-    struct unit_reloads *owner_list;
-    uint64_t owner;
+    struct unit_reloads *owner;
+    unit_reload_done_fn *done; /* NULL: nothing waits for it */
+    void *userdata;
+    struct unit_reload **handle; /* the same */
     sd_bus *bus;
     char *job; /* its path; NULL: before the reply */
 };
@@ -34,35 +36,36 @@ struct reload {
 struct unit_reloads {
     bool is_ending;
     sd_event *event; /* borrowed */
-    unit_bus_open_fn *open;
-    unit_reload_done_fn *done;
-    void *userdata;
+    const struct unit_bus *bus;
     struct list reloads;
 };
 
-static struct reload *reload_free(struct reload *reload)
+static struct unit_reload *reload_free(struct unit_reload *reload)
 {
+    if (reload->handle != NULL)
+        *reload->handle = NULL;
     list_remove(&reload->link);
     sd_bus_close_unref(reload->bus);
     free(reload->job);
     free(reload);
     return NULL;
 }
-DEFINE_CLEANUP(struct reload *, reload_free)
+DEFINE_CLEANUP(struct unit_reload *, reload_free)
 
-static void finish(struct reload *reload, const struct error *e)
+static void finish(struct unit_reload *reload, const struct error *e)
 {
-    struct unit_reloads *reloads = reload->owner_list;
-    uint64_t owner = reload->owner;
+    unit_reload_done_fn *done = reload->done;
+    void *userdata = reload->userdata;
 
     reload_free(reload);
-    reloads->done(reloads->userdata, owner, e);
+    if (done != NULL)
+        done(userdata, e);
 }
 
 /* At the end of the daemon it is enough that systemd has the job. */
 static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused)
 {
-    struct reload *reload = userdata;
+    struct unit_reload *reload = userdata;
     const sd_bus_error *failure = sd_bus_message_get_error(reply);
     const char *job = NULL;
     struct error e = ERROR_INIT;
@@ -78,7 +81,7 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused)
     reload->job = r > 0 ? strdup(job) : NULL;
     if (reload->job == NULL)
         error_set_errno(&e, r < 0 ? r : -ENOMEM, "cannot read the answer of systemd");
-    if (reload->job == NULL || reload->owner_list->is_ending)
+    if (reload->job == NULL || reload->owner->is_ending)
         finish(reload, &e);
     return 0;
 }
@@ -95,7 +98,7 @@ static void explain_result(const char *unit, const char *result, struct error *e
 
 static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *unused)
 {
-    struct reload *reload = userdata;
+    struct unit_reload *reload = userdata;
     const char *job, *unit, *result;
     struct error e = ERROR_INIT;
     uint32_t id;
@@ -112,12 +115,12 @@ static int on_job_removed(sd_bus_message *message, void *userdata, sd_bus_error 
 /* Before the reply, that is an error. */
 static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error *unused)
 {
-    struct reload *reload = userdata;
+    struct unit_reload *reload = userdata;
     struct error e = ERROR_INIT;
 
     if (reload->job == NULL)
         return 0;
-    error_set(&e, -ECONNRESET, "the system bus closed the connection");
+    error_set(&e, -ECONNRESET, "%s closed the connection", reload->owner->bus->name);
     finish(reload, &e);
     return 0;
 }
@@ -128,7 +131,7 @@ static int on_disconnected(sd_bus_message *message, void *userdata, sd_bus_error
 #define LOCAL           "org.freedesktop.DBus.Local"
 #define LOCAL_PATH      "/org/freedesktop/DBus/Local"
 
-static int call(struct reload *reload, const char *unit)
+static int call(struct unit_reload *reload, const char *unit)
 {
     int r = sd_bus_match_signal_async(reload->bus, NULL, SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER,
                                       "JobRemoved", on_job_removed, NULL, reload);
@@ -142,40 +145,51 @@ static int call(struct reload *reload, const char *unit)
     return r;
 }
 
-int unit_reloads_start(struct unit_reloads *reloads, uint64_t owner, const char *unit,
-                       struct error *e)
+int unit_reloads_start(struct unit_reloads *reloads, const char *unit, unit_reload_done_fn *done,
+                       void *userdata, struct unit_reload **handle, struct error *e)
 {
-    _cleanup_(reload_freep) struct reload *reload = calloc(1, sizeof(*reload));
+    _cleanup_(reload_freep) struct unit_reload *reload = calloc(1, sizeof(*reload));
     int r;
 
     if (reload == NULL)
         return error_set_errno(e, -ENOMEM, "cannot reload a unit");
     list_init(&reload->link);
-    reload->owner_list = reloads;
-    reload->owner = owner;
-    r = reloads->open(&reload->bus);
+    reload->owner = reloads;
+    r = reloads->bus->open(&reload->bus);
     if (r >= 0)
         r = sd_bus_attach_event(reload->bus, reloads->event, SD_EVENT_PRIORITY_NORMAL);
     if (r >= 0)
         r = call(reload, unit);
     if (r < 0)
-        return error_set_errno(e, r, "cannot call systemd by the system bus");
+        return error_set_errno(e, r, "cannot call systemd by %s", reloads->bus->name);
+    reload->done = done;
+    reload->userdata = userdata;
+    reload->handle = handle;
     list_append(&reloads->reloads, &reload->link);
-    (void)TAKE(reload);
+    *handle = TAKE(reload);
     return 0;
 }
 
-int unit_reloads_new(sd_event *event, unit_bus_open_fn *open, unit_reload_done_fn *done,
-                     void *userdata, struct unit_reloads **ret_reloads)
+void unit_reload_forget(struct unit_reload *reload)
+{
+    if (reload == NULL)
+        return;
+    *reload->handle = NULL;
+    reload->handle = NULL;
+    reload->done = NULL;
+}
+
+const struct unit_bus unit_bus_system = {.name = "the system bus", .open = sd_bus_open_system};
+const struct unit_bus unit_bus_user = {.name = "the user's bus", .open = sd_bus_open_user};
+
+int unit_reloads_new(sd_event *event, const struct unit_bus *bus, struct unit_reloads **ret_reloads)
 {
     struct unit_reloads *reloads = calloc(1, sizeof(*reloads));
 
     if (reloads == NULL)
         return -ENOMEM;
     reloads->event = event;
-    reloads->open = open;
-    reloads->done = done;
-    reloads->userdata = userdata;
+    reloads->bus = bus;
     list_init(&reloads->reloads);
     *ret_reloads = reloads;
     return 0;
@@ -188,7 +202,7 @@ static void drain(struct unit_reloads *reloads)
 
     reloads->is_ending = true;
     while (!list_is_empty(&reloads->reloads) && (now = clock_mono()) < deadline) {
-        struct reload *reload = list_entry(reloads->reloads.next, struct reload, link);
+        struct unit_reload *reload = list_entry(reloads->reloads.next, struct unit_reload, link);
         int r = sd_bus_process(reload->bus, NULL); /* on_reply() may free it */
 
         if (r < 0)
@@ -204,7 +218,7 @@ struct unit_reloads *unit_reloads_free(struct unit_reloads *reloads)
         return NULL;
     drain(reloads);
     while (!list_is_empty(&reloads->reloads))
-        reload_free(list_entry(reloads->reloads.next, struct reload, link));
+        reload_free(list_entry(reloads->reloads.next, struct unit_reload, link));
     free(reloads);
     return NULL;
 }

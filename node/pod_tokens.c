@@ -143,7 +143,7 @@ static void on_answered(void *userdata, const struct error *error)
 static int send(struct followed *f, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf path = BUF_INIT(1024);
-    struct http_call call = {.total_limit = POST_LIMIT};
+    struct http_call call = {.is_repeatable = true, .total_limit = POST_LIMIT};
     char *body = token_request_body(&f->request);
     int r = body != NULL ? token_request_add_path(&f->request, &path) : -ENOMEM;
 

@@ -69,6 +69,7 @@ static void send_request(struct api_session *a, const char *path, const char *bo
     _cleanup_(http_request_freep) struct http_request *request = NULL;
     const struct http_call call = {.path = path,
                                    .body = body,
+                                   .is_repeatable = true, /* reviews */
                                    .total_limit = RESPONSE_LIMIT,
                                    .credentials = credentials_peek(a->credentials)};
     int r;

@@ -13,6 +13,11 @@
  *
  * QUEUED_MAX requests wait at most; further ones fail.
  *
+ * What libcurl cannot send comes back to the queue (http_admission_requeue_unsent()): a request for
+ * which the open connections have no room, and one that the server refused, or whose connection it
+ * ended (request.c). libcurl alone would keep it until another connection is opened or closed,
+ * which may not happen before the request's time limit.
+ *
  * Lists and reviews have a high priority, as volumes and callers wait for them. Watches have a low
  * one: they are for later changes.
  *
@@ -156,10 +161,34 @@ void http_admission_run(struct http_admission *admission)
     }
 }
 
+void http_admission_find_restarted(struct http_admission *admission)
+{
+    struct http_request *request, *tmp;
+
+    list_for_each_safe (request, tmp, &admission->transport->sent, link)
+        if (http_request_is_restarted(request))
+            http_request_unsend(request);
+}
+
+/* Of requests that the server refuses again and again. */
+static void fail_refused(struct http_admission *a, struct list *requests)
+{
+    /* a handler may free others of them */
+    while (!list_is_empty(requests)) {
+        struct http_request *request = list_entry(requests->next, struct http_request, link);
+
+        list_remove(&request->link);
+        snprintf(request->error_text, sizeof(request->error_text), "it refused %u attempts",
+                 request->n_sent);
+        http_admission_finish(a, request, CURLE_HTTP2_STREAM);
+    }
+}
+
 void http_admission_requeue_unsent(struct http_admission *admission)
 {
     struct http_transport *t = admission->transport;
     struct http_request *request, *tmp, *first = NULL;
+    struct list refused = LIST_INIT(refused);
 
     /* what was not sent waits for a connection that is being opened */
     if (t->connections.is_serial || t->connection_opener != NULL ||
@@ -168,16 +197,21 @@ void http_admission_requeue_unsent(struct http_admission *admission)
     list_for_each_safe (request, tmp, &t->unsent, link) {
         if (!request->was_run)
             continue;
+        http_request_withdraw(request);
+        if (!http_request_may_resend(request)) {
+            list_append(&refused, &request->link);
+            continue;
+        }
         if (first == NULL)
             first = request;
-        http_request_withdraw(request);
         enqueue(admission, request);
     }
-    if (first == NULL)
-        return;
-    first->needs_connection = true;
-    http_connections_reduce_streams_max(&t->connections);
-    http_admission_schedule(admission);
+    if (first != NULL) {
+        first->needs_connection = true;
+        http_connections_reduce_streams_max(&t->connections);
+        http_admission_schedule(admission);
+    }
+    fail_refused(admission, &refused);
 }
 
 void http_admission_finish(struct http_admission *admission, struct http_request *request,
@@ -186,8 +220,15 @@ void http_admission_finish(struct http_admission *admission, struct http_request
     const struct http_connections *connections = &admission->transport->connections;
     bool was_answered = request->has_response;
     struct error error = ERROR_INIT;
-    enum http_outcome outcome = http_request_end(request, code, &error);
+    enum http_outcome outcome;
 
+    if (http_request_is_resendable(request, code)) {
+        http_request_withdraw(request);
+        enqueue(admission, request);
+        http_admission_schedule(admission);
+        return;
+    }
+    outcome = http_request_end(request, code, &error);
     http_request_report(request, outcome, outcome == HTTP_COMPLETE ? NULL : &error);
     if (outcome == HTTP_COMPLETE || was_answered || connections->n_ready > 0 ||
         connections->is_serial)

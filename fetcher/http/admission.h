@@ -37,8 +37,13 @@ void http_admission_remove(struct http_admission *admission, struct http_request
 void http_admission_run(struct http_admission *admission);
 /* The same in the next turn of the loop. */
 void http_admission_schedule(struct http_admission *admission);
+/* Find the requests that libcurl began again, and has not sent yet: they are unsent ones. */
+void http_admission_find_restarted(struct http_admission *admission);
 /* Queue again the requests that libcurl tried to send and had no connection for. */
 void http_admission_requeue_unsent(struct http_admission *admission);
-/* libcurl ended a request: report it, and all that wait if no connection to the server is left. */
+/*
+ * libcurl ended a request. Queue it again if it can be sent again; else report it, and all that
+ * wait if no connection to the server is left.
+ */
 void http_admission_finish(struct http_admission *admission, struct http_request *request,
                            CURLcode code);

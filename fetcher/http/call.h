@@ -37,11 +37,12 @@ struct http_handler {
 struct http_call {
     const char *path;    /* with its query, relative to the server's URL; begins with a slash */
     const char *body;    /* JSON, copied, and wiped after use; NULL: a GET */
-    bool is_patch;       /* the body is a strategic merge patch */
+    bool is_patch;       /* the body is a strategic merge patch; it may be processed twice */
+    bool is_repeatable;  /* a POST that leaves nothing behind, so that it may be processed twice */
     bool wants_table;    /* a list as a Table: the columns of `kubectl get`, no objects */
     span_us total_limit; /* from its admission to the last byte */
     bool is_watch;       /* long-lived, with a lower priority */
-    /* It was admitted and is being sent; called again if libcurl resends it. Or NULL. */
+    /* It was admitted and is being sent; called again if it is sent again. Or NULL. */
     void (*on_sent)(void *userdata);
     const struct credentials_snapshot *credentials; /* copied */
 };

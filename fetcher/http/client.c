@@ -58,6 +58,10 @@ static void client_run(struct http_client *client)
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
         http_admission_finish(&client->admission, http_request_check(private), code);
     }
+    http_admission_find_restarted(&client->admission);
+    /* what libcurl could not send a moment ago, it may be about to send */
+    if (!curl_quirks_has_due_timer(client->transport.multi))
+        http_admission_requeue_unsent(&client->admission);
     http_admission_run(&client->admission);
 }
 

@@ -51,6 +51,16 @@
  * changes its window and sends what is buffered (http2_data_pause() in lib/http2.c).
  *   Remove when http2_data_done() in lib/http2.c sends what it has written.
  *
+ * CURL_QUIRK_HELD_RESTART (7.88 and all later ones that are known). When the server refuses a
+ * request (GOAWAY, REFUSED_STREAM), or ends a connection before it answers, libcurl begins the
+ * request again (Curl_retry_request() in lib/transfer.c). The connection counts for
+ * CURLMOPT_MAX_HOST_CONNECTIONS while other requests are open on it, so that libcurl may have no
+ * connection for the request, and then keeps it (MSTATE_PENDING in lib/multi.c) until another one
+ * ends or is opened. Nothing reports that. But beginning again counts as a redirection, and
+ * CURLINFO_REDIRECT_TIME_T changes (TIMER_REDIRECT in lib/transfer.c of 7.88, in lib/http.c
+ * of 8.14); nothing else changes it where no redirection is followed. So admission.c finds such
+ * requests and takes them back. Remove when libcurl reports that a request waits for a connection.
+ *
  * CURL_QUIRK_LATE_VERIFICATION (8.23, after 8.14). libcurl completes the TLS handshake with
  * SSL_VERIFY_NONE, and then verifies the certificate: first its name, then who issued it. So a
  * server that is not trusted gets our client certificate, and when the name is wrong as well, the
@@ -96,6 +106,7 @@ static const struct {
     [CURL_QUIRK_LOST_SOCKET] = {0, VERSION(8, 14)},
     [CURL_QUIRK_INHERITED_SOCKETS] = {0, VERSION(8, 14)},
     [CURL_QUIRK_BUFFERED_RESET] = {0, UINT_MAX},
+    [CURL_QUIRK_HELD_RESTART] = {0, UINT_MAX},
     [CURL_QUIRK_LATE_VERIFICATION] = {VERSION(8, 15), UINT_MAX},
     [CURL_QUIRK_KEY_ERROR] = {VERSION(8, 15), UINT_MAX},
 };
@@ -246,11 +257,11 @@ static void arm(struct curl_reread *reread)
         sd_event_source_set_enabled(reread->source, SD_EVENT_ONESHOT);
 }
 
-static bool has_due_timer(struct curl_reread *reread)
+bool curl_quirks_has_due_timer(CURLM *multi)
 {
     long timeout_ms = -1;
 
-    curl_multi_timeout(reread->owner.multi, &timeout_ms);
+    curl_multi_timeout(multi, &timeout_ms);
     return timeout_ms == 0;
 }
 
@@ -266,7 +277,7 @@ static int on_idle(sd_event_source *source, void *userdata)
         s->n_pass = reread->n_passes;
         reread->owner.read(reread->owner.userdata, s->fd);
     }
-    if (has_due_timer(reread))
+    if (curl_quirks_has_due_timer(reread->owner.multi))
         return 0; /* curl_reread_on_timer() arms the next pass */
     if (*reread->owner.n_callbacks != n_callbacks) {
         arm(reread);
@@ -371,6 +382,15 @@ CURLcode curl_quirks_result(CURLcode code)
     if (code == CURLE_BAD_FUNCTION_ARGUMENT && curl_quirk_applies(CURL_QUIRK_KEY_ERROR))
         return CURLE_SSL_CERTPROBLEM;
     return code;
+}
+
+curl_off_t curl_quirks_restarted_at(CURL *easy)
+{
+    curl_off_t at_us = 0;
+
+    if (curl_quirk_applies(CURL_QUIRK_HELD_RESTART))
+        curl_easy_getinfo(easy, CURLINFO_REDIRECT_TIME_T, &at_us);
+    return at_us;
 }
 
 void curl_quirks_cancel(CURL *easy)

@@ -19,6 +19,7 @@ enum curl_quirk {
     CURL_QUIRK_LOST_SOCKET,
     CURL_QUIRK_INHERITED_SOCKETS,
     CURL_QUIRK_BUFFERED_RESET,
+    CURL_QUIRK_HELD_RESTART,
     CURL_QUIRK_LATE_VERIFICATION,
     CURL_QUIRK_KEY_ERROR,
     CURL_QUIRKS,
@@ -104,6 +105,15 @@ void curl_quirks_verify_in_handshake(void *ssl_ctx);
 
 /* What libcurl 7.88 and 8.14 return where the libcurl that runs returns @code. */
 CURLcode curl_quirks_result(CURLcode code);
+
+/*
+ * A number that changes when libcurl begins the request again by itself.
+ * @easy: without CURLOPT_FOLLOWLOCATION
+ */
+curl_off_t curl_quirks_restarted_at(CURL *easy);
+
+/* Whether libcurl will run in the next turn of the loop, without input. */
+bool curl_quirks_has_due_timer(CURLM *multi);
 
 /* To be called before a request that is not complete leaves its multi handle. */
 void curl_quirks_cancel(CURL *easy);

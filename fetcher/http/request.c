@@ -2,6 +2,18 @@
 /*
  * One request: libcurl's options for it, libcurl's callbacks, and how its failure is explained.
  *
+ * A request without a response is sent again at once, on another connection, SENDS_MAX times in
+ * all:
+ *
+ *  - When the server refused it unprocessed (GOAWAY, REFUSED_STREAM), or ended a connection that
+ *    had carried others, libcurl begins it again by itself (Curl_retry_request() in
+ *    lib/transfer.c), and admission.c finds a connection for it if libcurl has none
+ *    (http_request_is_restarted()).
+ *  - libcurl does not do so when a connection breaks on its first request, or when GOAWAY refuses
+ *    the last stream of a connection: it fails as if the connection had broken
+ *    (http_request_is_resendable()). The server may have processed it, so this is for GETs, patches
+ *    and what the caller calls repeatable.
+ *
  * libcurl's handle is made when the request is admitted, as many wait. Certificates and tokens are
  * not copied into it: it refers to the bytes of the tls_identity, which outlives it.
  */
@@ -17,6 +29,12 @@
 #include "version.h"
 
 #define CONNECT_LIMIT SPAN_SEC(10)
+
+/*
+ * A request is refused if it crosses GOAWAY on its way. One that was refused goes first on a new
+ * connection, and is served unless the server refuses each. Its caller tries later then.
+ */
+#define SENDS_MAX 4u
 
 /* With connections.c's socket options, a peer that does not answer is noticed after 25 s. */
 #define KEEPALIVE_IDLE_SEC     10
@@ -101,6 +119,8 @@ static void request_on_response(struct http_request *request)
     assert(t->n_unanswered > 0);
     t->n_unanswered--;
     request->has_response = true;
+    list_remove(&request->link);
+    list_append(&t->answered, &request->link);
     http_connections_on_response(&t->connections, request->connection, version);
     if (t->connection_opener == request)
         t->connection_opener = NULL;
@@ -126,6 +146,9 @@ static int request_on_sent(void *userdata, char *address, char *local_address, i
         return CURL_PREREQFUNC_ABORT;
     list_remove(&request->link);
     list_append(&t->sent, &request->link);
+    if (request->n_sent++ == 0)
+        request->sent_at = clock_mono();
+    request->restarted_at = curl_quirks_restarted_at(request->easy);
     http_connection_release(request->connection);
     request->connection = http_connections_acquire(&t->connections, local_port);
     log_trace(LOG_TRACE_HTTP, "request sent", "path", path_of(request), "localPort",
@@ -282,14 +305,53 @@ void http_request_withdraw(struct http_request *request)
         t->connection_opener = NULL;
 }
 
+bool http_request_is_restarted(const struct http_request *request)
+{
+    return curl_quirks_restarted_at(request->easy) != request->restarted_at;
+}
+
+void http_request_unsend(struct http_request *request)
+{
+    struct http_transport *t = request->transport;
+
+    list_remove(&request->link);
+    list_append(&t->unsent, &request->link);
+    request->was_run = true;
+    request->connection = http_connection_release(request->connection);
+    if (t->connection_opener == request)
+        t->connection_opener = NULL;
+}
+
+bool http_request_may_resend(const struct http_request *request)
+{
+    return request->n_sent < SENDS_MAX;
+}
+
+bool http_request_is_resendable(const struct http_request *request, CURLcode code)
+{
+    bool is_repeatable = request->body == NULL || request->is_patch || request->is_repeatable;
+
+    switch (code) {
+    case CURLE_HTTP2:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+        return is_repeatable && request->n_sent > 0 && !request->has_response &&
+               request->handler != NULL && http_request_may_resend(request);
+    default: /* CURLE_HTTP2_STREAM, too: the server ended the stream with an error */
+        return false;
+    }
+}
+
 /* Another request on the same connection. Return: its handle; NULL: none is known. */
-static CURL *find_neighbour(const struct http_request *request)
+static CURL *find_neighbour(const struct http_request *request, const struct list *requests)
 {
     const struct http_request *other;
 
     if (request->connection == NULL)
         return NULL;
-    list_for_each (other, &request->transport->sent, link)
+    list_for_each (other, requests, link)
         if (other != request && other->connection == request->connection)
             return other->easy;
     return NULL;
@@ -297,8 +359,10 @@ static CURL *find_neighbour(const struct http_request *request)
 
 static void cancel(struct http_request *request)
 {
-    CURL *neighbour = find_neighbour(request);
+    CURL *neighbour = find_neighbour(request, &request->transport->answered);
 
+    if (neighbour == NULL)
+        neighbour = find_neighbour(request, &request->transport->sent);
     curl_quirks_cancel(request->easy);
     http_request_withdraw(request);
     if (neighbour != NULL)
@@ -479,7 +543,6 @@ static void set_options(struct http_request *request)
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->total_limit / SPAN_MS(1)));
 
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connections_open);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &t->connections);
@@ -508,6 +571,16 @@ static int request_prepare(struct http_request *request)
     return 0;
 }
 
+/* libcurl counts from the start; a request that is sent again has what is left. */
+static void set_total_limit(const struct http_request *request)
+{
+    span_us past = request->n_sent > 0 ? clock_mono() - request->sent_at : 0;
+    span_us left = past < request->total_limit ? request->total_limit - past : 0;
+
+    /* 0 would mean no limit */
+    curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, (long)(left / SPAN_MS(1)) + 1);
+}
+
 int http_request_start(struct http_request *request)
 {
     struct http_transport *t = request->transport;
@@ -517,6 +590,7 @@ int http_request_start(struct http_request *request)
     assert(!request->is_queued && !request->is_added);
     if (r < 0)
         return r;
+    set_total_limit(request);
     t->n_calls++;
     code = curl_multi_add_handle(t->multi, request->easy);
     t->n_calls--;
@@ -549,6 +623,7 @@ struct http_request *http_request_new(struct http_transport *transport,
     request->path = strdup(call->path);
     request->body = call->body != NULL ? strdup(call->body) : NULL;
     request->is_patch = call->is_patch;
+    request->is_repeatable = call->is_repeatable;
     request->wants_table = call->wants_table;
     request->identity = tls_identity_get(&transport->identities, call->credentials);
     if (request->path == NULL || request->identity == NULL ||

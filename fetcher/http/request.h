@@ -9,7 +9,7 @@
 struct http_request {
     unsigned magic;
     struct http_transport *transport;
-    struct list link;                   /* in a queue of admission.c, then in unsent, then sent */
+    struct list link;                   /* in a queue of admission.c, or a list of the transport */
     const struct http_handler *handler; /* NULL once it is freed or done */
     void *userdata;
 
@@ -17,6 +17,7 @@ struct http_request {
     char *path; /* NULL once libcurl has it */
     char *body; /* NULL: a GET */
     bool is_patch;
+    bool is_repeatable;
     bool wants_table;
     bool is_watch;
     span_us total_limit;
@@ -35,6 +36,9 @@ struct http_request {
     bool is_added;                      /* to the multi handle */
     bool was_run;                       /* libcurl has tried to send it */
     bool has_response;
+    unsigned n_sent;         /* how often, by us or by libcurl */
+    mono_us sent_at;         /* for the first time */
+    curl_off_t restarted_at; /* libcurl's value when it was sent */
     char error_text[CURL_ERROR_SIZE];
 };
 
@@ -48,6 +52,14 @@ struct http_request *http_request_check(void *userdata);
 int http_request_start(struct http_request *request);
 /* Take it back from libcurl; nothing happens if libcurl does not have it. */
 void http_request_withdraw(struct http_request *request);
+/* Whether it was sent, and libcurl has begun it again and not yet sent it again. */
+bool http_request_is_restarted(const struct http_request *request);
+/* It counts as one that libcurl tried to send. Of a request that http_request_is_restarted(). */
+void http_request_unsend(struct http_request *request);
+/* Whether it was not sent too often. */
+bool http_request_may_resend(const struct http_request *request);
+/* libcurl ended it with @code. Whether it may be sent again; see request.c. */
+bool http_request_is_resendable(const struct http_request *request, CURLcode code);
 /* Free it without a report. It may not be queued. NULL is fine. Return: NULL. */
 struct http_request *http_request_destroy(struct http_request *request);
 

@@ -126,6 +126,7 @@ int http_transport_init(struct http_transport *transport, const struct api_confi
     t->stats.protocol = "";
     list_init(&t->unsent);
     list_init(&t->sent);
+    list_init(&t->answered);
     http_connections_init(&t->connections);
     t->connections.is_serial = str_after(config->server, "http://") != NULL;
     r = set_server(t, e);

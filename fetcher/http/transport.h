@@ -27,10 +27,11 @@ struct http_transport {
     struct rate_limit rate_limit;
     struct http_stats stats;
 
-    struct list unsent;  /* of struct http_request: libcurl has them and has not sent them */
-    struct list sent;    /* of struct http_request: libcurl has sent them */
-    size_t n_active;     /* in both lists */
-    size_t n_unanswered; /* those of them without a response */
+    struct list unsent;   /* of struct http_request: libcurl has them and has not sent them */
+    struct list sent;     /* of struct http_request: libcurl has sent them, no response has come */
+    struct list answered; /* of struct http_request: responses have begun */
+    size_t n_active;      /* in the three lists */
+    size_t n_unanswered;  /* those of them without a response */
     /* the request that opens another connection; NULL: none does */
     const struct http_request *connection_opener;
 

@@ -3,7 +3,8 @@
 /*
  * A web server for tests: a child process with a thread per connection, which does to every request
  * what the test's own function says. It speaks HTTP/1.1, in plain or over TLS; http_proxy_start()
- * puts HTTP/2 in front of it. Both end with the test program, however that ends.
+ * puts HTTP/2 in front of it, and http2_server.h has HTTP/2 frame by frame. All end with the test
+ * program, however that ends.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -171,11 +172,26 @@ static inline SSL_CTX *server_tls(const struct made_pair *pair)
     return tls;
 }
 
+static inline int server_choose_http2(SSL *ssl, const unsigned char **ret_name,
+                                      unsigned char *ret_len, const unsigned char *offered,
+                                      unsigned offered_len, void *userdata)
+{
+    static const unsigned char name[] = {2, 'h', '2'};
+
+    unsigned char *chosen;
+    int r = SSL_select_next_proto(&chosen, ret_len, name, sizeof(name), offered, offered_len);
+
+    *ret_name = chosen;
+    return r == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 static inline void server_main(int listener, int control_fd, const struct made_pair *pair,
-                               http_serve_fn *serve)
+                               bool is_http2, http_serve_fn *serve)
 {
     SSL_CTX *tls = pair != NULL ? server_tls(pair) : NULL;
 
+    if (is_http2)
+        SSL_CTX_set_alpn_select_cb(tls, server_choose_http2, NULL);
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets whose client is gone */
     for (int number = 1;; number++) {
         struct server_thread *t = calloc(1, sizeof(*t));
@@ -206,9 +222,8 @@ static inline int server_listen(int *ret_port)
     return fd;
 }
 
-/* @pair: the server's certificate; NULL for plain HTTP */
-static inline void test_server_start(struct test_server *ret_server, const struct made_pair *pair,
-                                     http_serve_fn *serve)
+static inline void server_start(struct test_server *ret_server, const struct made_pair *pair,
+                                bool is_http2, http_serve_fn *serve)
 {
     int control[2], listener = server_listen(&ret_server->port);
 
@@ -221,11 +236,18 @@ static inline void test_server_start(struct test_server *ret_server, const struc
     if (ret_server->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(control[1]);
-        server_main(listener, control[0], pair, serve);
+        server_main(listener, control[0], pair, is_http2, serve);
         _exit(0);
     }
     close(control[0]);
     close(listener);
+}
+
+/* @pair: the server's certificate; NULL for plain HTTP */
+static inline void test_server_start(struct test_server *ret_server, const struct made_pair *pair,
+                                     http_serve_fn *serve)
+{
+    server_start(ret_server, pair, false, serve);
 }
 
 static inline void test_server_stop(struct test_server *server)

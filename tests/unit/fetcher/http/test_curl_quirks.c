@@ -301,11 +301,11 @@ static void assert_quirks(unsigned version, unsigned expected)
 
 static void test_versions(void **state)
 {
-    const unsigned cancel = 1u << CURL_QUIRK_BUFFERED_RESET,
+    const unsigned all = 1u << CURL_QUIRK_BUFFERED_RESET | 1u << CURL_QUIRK_HELD_RESTART,
                    before_8_14 =
-                       cancel | 1u << CURL_QUIRK_LOST_SOCKET | 1u << CURL_QUIRK_INHERITED_SOCKETS,
+                       all | 1u << CURL_QUIRK_LOST_SOCKET | 1u << CURL_QUIRK_INHERITED_SOCKETS,
                    after_8_14 =
-                       cancel | 1u << CURL_QUIRK_LATE_VERIFICATION | 1u << CURL_QUIRK_KEY_ERROR,
+                       all | 1u << CURL_QUIRK_LATE_VERIFICATION | 1u << CURL_QUIRK_KEY_ERROR,
                    only_7_88 = 1u << CURL_QUIRK_UNREAD_INPUT | 1u << CURL_QUIRK_RECEIVE_BUFFER;
 
     assert_quirks(0x075700, before_8_14);
@@ -313,8 +313,8 @@ static void test_versions(void **state)
     assert_quirks(0x0758ff, before_8_14 | only_7_88);
     assert_quirks(0x080000, before_8_14);
     assert_quirks(0x080dff, before_8_14);
-    assert_quirks(0x080e00, cancel);
-    assert_quirks(0x080eff, cancel);
+    assert_quirks(0x080e00, all);
+    assert_quirks(0x080eff, all);
     assert_quirks(0x080f00, after_8_14);
     assert_quirks(0x081700, after_8_14);
 }

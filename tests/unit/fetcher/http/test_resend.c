@@ -1,0 +1,735 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests whose connection the server ends, or whose stream it refuses: none fails or is lost. */
+#include "fetcher/http/client.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "tests/unit/http2_server.h"
+
+#define ITEMS_MAX 20u
+#define SENDS_MAX 4u
+
+struct item {
+    struct fixture *f;
+    struct http_request *request;
+    int status;
+    unsigned n_sent;
+    struct buf body;
+    bool is_done;
+    enum http_outcome outcome;
+    struct error error;
+};
+
+struct fixture {
+    struct made_pair pair; /* its name is "dummy" */
+    struct test_server server;
+    sd_event *event;
+    struct api_config config;
+    char url[64];
+    struct credentials_snapshot snapshot;
+    struct http_client *client;
+    span_us total_limit;
+    struct item items[ITEMS_MAX];
+    size_t n;
+};
+
+/* ---- requests */
+
+static void on_response(void *userdata, const struct http_response *response)
+{
+    struct item *item = userdata;
+
+    item->status = response->status;
+}
+
+static void on_body(void *userdata, const char *bytes, size_t len)
+{
+    struct item *item = userdata;
+
+    assert_int_equal(buf_add(&item->body, bytes, len), 0);
+}
+
+static void on_done(void *userdata, enum http_outcome outcome, const struct error *error)
+{
+    struct item *item = userdata;
+
+    assert_false(item->is_done);
+    item->is_done = true;
+    item->outcome = outcome;
+    if (error != NULL)
+        item->error = *error;
+}
+
+static void on_sent(void *userdata)
+{
+    struct item *item = userdata;
+
+    item->n_sent++;
+}
+
+static struct item *begin_call(struct fixture *f, struct http_call call)
+{
+    static const struct http_handler handler = {on_response, on_body, on_done};
+    struct item *item = &f->items[f->n++];
+    struct error e = ERROR_INIT;
+
+    assert_true(f->n <= ITEMS_MAX);
+    call.path = "/x";
+    call.total_limit = f->total_limit;
+    call.on_sent = on_sent;
+    call.credentials = &f->snapshot;
+    *item = (struct item){.f = f, .body = BUF_INIT(4096)};
+    if (http_client_send(f->client, &call, &handler, item, &item->request, &e) < 0)
+        fail_msg("%s", e.text);
+    return item;
+}
+
+static struct item *begin(struct fixture *f)
+{
+    return begin_call(f, (struct http_call){.body = NULL});
+}
+
+static struct item *begin_post(struct fixture *f)
+{
+    return begin_call(f, (struct http_call){.body = "{}"});
+}
+
+static void run_until_done(struct item *item)
+{
+    while (!item->is_done)
+        assert_true(sd_event_run(item->f->event, UINT64_MAX) >= 0);
+}
+
+static void run_until_sent(struct item *item)
+{
+    while (item->n_sent == 0)
+        assert_true(sd_event_run(item->f->event, UINT64_MAX) >= 0);
+}
+
+static void expect_answer(struct item *item)
+{
+    run_until_done(item);
+    if (item->outcome != HTTP_COMPLETE)
+        fail_msg("sent %u times: %s", item->n_sent, item->error.text);
+    assert_int_equal(item->status, 200);
+    assert_string_equal(buf_text(&item->body), "ok");
+}
+
+static void expect_failure(struct item *item, unsigned n_sent)
+{
+    run_until_done(item);
+    assert_int_equal(item->outcome, HTTP_FAILED);
+    assert_int_equal(item->n_sent, n_sent);
+}
+
+/* A watch that goes on until the test ends. */
+static struct item *begin_watch(struct fixture *f)
+{
+    struct item *item = begin(f);
+
+    while (!streq(buf_text(&item->body), "first")) {
+        assert_false(item->is_done);
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    }
+    return item;
+}
+
+static unsigned n_connections(struct fixture *f)
+{
+    return http_client_stats(f->client)->connections;
+}
+
+static void connect_to(struct fixture *f, http_serve_fn *serve)
+{
+    static char name[] = "dummy";
+    struct error e = ERROR_INIT;
+
+    http2_server_start(&f->server, &f->pair, serve);
+    snprintf(f->url, sizeof(f->url), "https://127.0.0.1:%d", f->server.port);
+    f->config.server = f->url;
+    f->config.tls_server_name = name;
+    f->snapshot.ca_pem = f->pair.cert_pem;
+    assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), 0);
+}
+
+static int group_setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    f->pair = pair_make(3600);
+    *state = f;
+    return 0;
+}
+
+static int group_teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    pair_unmake(&f->pair);
+    free(f);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    static char origin[] = "the test";
+    struct fixture *f = *state;
+
+    f->config = (struct api_config){.origin = origin};
+    f->snapshot = (struct credentials_snapshot){.authorization = "Bearer dummy"};
+    f->total_limit = SPAN_SEC(30);
+    f->n = 0;
+    return sd_event_new(&f->event);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < f->n; i++) {
+        f->items[i].request = http_request_free(f->items[i].request);
+        buf_deinit(&f->items[i].body);
+    }
+    f->client = http_client_free(f->client);
+    f->event = sd_event_unref(f->event);
+    test_server_stop(&f->server);
+    return 0;
+}
+
+/* What a connection does on which nothing is refused. */
+static void serve_well(struct http2 *h)
+{
+    for (;;)
+        http2_answer(h, http2_accept(h));
+}
+
+/* ---- refused streams */
+
+/* GOAWAY crosses a request on its way, while a watch keeps the connection open. */
+static void serve_goaway_beside_watch(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_begin_watch(&h, http2_accept(&h));
+    http2_go_away(&h, http2_accept(&h) - 2, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_goaway_beside_watch(void **state)
+{
+    struct fixture *f = *state;
+    struct item *watch;
+
+    connect_to(f, serve_goaway_beside_watch);
+    watch = begin_watch(f);
+    expect_answer(begin(f));
+    expect_answer(begin(f));
+    assert_false(watch->is_done);
+    assert_int_equal(n_connections(f), 2);
+}
+
+static void test_goaway_beside_watch_post(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_beside_watch);
+    begin_watch(f);
+    expect_answer(begin_post(f));
+}
+
+/* The same for many, which then share one other connection. */
+static void test_goaway_refuses_many(void **state)
+{
+    struct fixture *f = *state;
+    struct item *watch;
+
+    connect_to(f, serve_goaway_beside_watch);
+    watch = begin_watch(f);
+    for (size_t i = 0; i < 10; i++)
+        begin(f);
+    for (size_t i = 1; i < f->n; i++)
+        expect_answer(&f->items[i]);
+    assert_false(watch->is_done);
+    assert_int_equal(n_connections(f), 2);
+}
+
+/* GOAWAY crosses a request on its way, and no other stream is open. */
+static void serve_goaway_alone(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_answer(&h, http2_accept(&h));
+    stream = http2_accept(&h);
+    http2_go_away(&h, stream - 2, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_goaway_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_alone);
+    expect_answer(begin(f));
+    expect_answer(begin(f));
+}
+
+/* libcurl does not tell whether the server processed a request then. */
+static void test_goaway_alone_post(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_alone);
+    expect_answer(begin(f));
+    expect_answer(begin_call(f, (struct http_call){.body = "{}", .is_repeatable = true}));
+}
+
+static void test_goaway_alone_patch(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_alone);
+    expect_answer(begin(f));
+    expect_answer(begin_call(f, (struct http_call){.body = "{}", .is_patch = true}));
+}
+
+/* The first request of a connection is refused. */
+static void serve_goaway_at_once(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_accept(&h);
+    http2_go_away(&h, 0, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_goaway_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_at_once);
+    for (size_t i = 0; i < 10; i++)
+        begin(f);
+    for (size_t i = 0; i < f->n; i++)
+        expect_answer(&f->items[i]);
+}
+
+/* The stream alone is refused. */
+static void serve_refused_stream(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_begin_watch(&h, http2_accept(&h));
+    http2_reset(&h, http2_accept(&h), HTTP2_REFUSED_STREAM);
+    http2_hang(&h);
+}
+
+static void test_refused_stream(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_refused_stream);
+    begin_watch(f);
+    expect_answer(begin(f));
+}
+
+/* A body was sent with it. */
+static void test_refused_post(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_refused_stream);
+    begin_watch(f);
+    expect_answer(begin_post(f));
+}
+
+/*
+ * A request is refused while another one opens a connection that has no room for it: it waits for
+ * that one's response, which is no reason for libcurl to run again.
+ */
+static sem_t refuse_now, respond_now; /* of the server */
+
+static void serve_refusal_while_opening(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    if (c->number > 2) {
+        http2_begin(&h, c, 100);
+        serve_well(&h);
+    }
+    http2_begin(&h, c, c->number == 1 ? 2 : 1);
+    stream = http2_accept(&h);
+    if (c->number == 1) {
+        http2_begin_watch(&h, stream);
+        stream = http2_accept(&h);
+        sem_wait(&refuse_now);
+        http2_reset(&h, stream, HTTP2_REFUSED_STREAM);
+        http2_settle(&h);
+        sem_post(&respond_now);
+    } else {
+        http2_settle(&h);
+        sem_post(&refuse_now);
+        sem_wait(&respond_now);
+        http2_begin_watch(&h, stream);
+    }
+    http2_hang(&h);
+}
+
+static void test_refusal_while_another_connection_opens(void **state)
+{
+    struct fixture *f = *state;
+    struct item *refused, *opener;
+
+    sem_init(&refuse_now, 0, 0);
+    sem_init(&respond_now, 0, 0);
+    connect_to(f, serve_refusal_while_opening);
+    begin_watch(f);
+    refused = begin(f);
+    run_until_sent(refused);
+    opener = begin(f);
+    expect_answer(refused);
+    assert_int_equal(opener->status, 200);
+    assert_int_equal(n_connections(f), 3);
+}
+
+/* The server lowers its limit below what is open, and refuses what crosses that on its way. */
+static void serve_lower_limit(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_begin_watch(&h, http2_accept(&h));
+    http2_begin_watch(&h, http2_accept(&h));
+    http2_limit_streams(&h, 1);
+    http2_reset(&h, http2_accept(&h), HTTP2_REFUSED_STREAM);
+    http2_hang(&h);
+}
+
+static void test_lower_limit(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_lower_limit);
+    begin_watch(f);
+    begin_watch(f);
+    for (size_t i = 0; i < 5; i++)
+        expect_answer(begin(f));
+    assert_int_equal(n_connections(f), 2);
+}
+
+/* ---- GOAWAY beside a request */
+
+/* With the end of a response, in one segment. The request after it is submitted before the loop
+ * runs. */
+static void serve_goaway_with_response(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    for (unsigned n = 0;; n++) {
+        stream = http2_accept(&h);
+        http2_answer(&h, stream);
+        http2_go_away(&h, stream, HTTP2_NO_ERROR);
+        http2_accept(&h); /* not answered */
+    }
+}
+
+static void test_goaway_with_response(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_with_response);
+    for (size_t i = 0; i < 10; i++)
+        expect_answer(begin(f));
+}
+
+/* The connection ends as well. All of it waits in the socket when the next request is submitted. */
+static void serve_goaway_and_close(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    stream = http2_accept(&h);
+    http2_answer(&h, stream);
+    http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_close(&h);
+}
+
+static void test_goaway_and_close(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_and_close);
+    for (size_t i = 0; i < 10; i++)
+        expect_answer(begin(f));
+}
+
+/* The same beside a watch, for each connection. */
+static void serve_goaway_with_watch(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    stream = http2_accept(&h);
+    http2_begin_watch(&h, stream);
+    http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_goaway_with_each_watch(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_with_watch);
+    for (size_t i = 0; i < 10; i++)
+        begin_watch(f);
+    assert_int_equal(n_connections(f), 10);
+}
+
+/* Before the response of the request that opened the connection, while others wait for it. */
+static void serve_goaway_before_response(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 1);
+    stream = http2_accept(&h);
+    http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_settle(&h);
+    http2_begin_watch(&h, stream);
+    http2_hang(&h);
+}
+
+static void test_goaway_before_response(void **state)
+{
+    struct fixture *f = *state;
+    struct item *items[3];
+
+    connect_to(f, serve_goaway_before_response);
+    begin_watch(f);
+    for (size_t i = 0; i < 3; i++)
+        items[i] = begin(f);
+    for (size_t i = 0; i < 3; i++)
+        while (items[i]->status == 0) {
+            assert_false(items[i]->is_done);
+            assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+        }
+    assert_int_equal(n_connections(f), 4);
+}
+
+/* It is processed, and answered after GOAWAY. */
+static void serve_goaway_then_answer(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    stream = http2_accept(&h);
+    http2_go_away(&h, 0x7fffffff, HTTP2_NO_ERROR);
+    http2_settle(&h);
+    http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_settle(&h);
+    http2_answer(&h, stream);
+    http2_hang(&h);
+}
+
+static void test_graceful_goaway(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_goaway_then_answer);
+    for (size_t i = 0; i < 5; i++) {
+        struct item *item = begin(f);
+
+        expect_answer(item);
+        assert_int_equal(item->n_sent, 1);
+    }
+}
+
+/* ---- the end of a connection */
+
+/* The connection ends instead of a response; with GOAWAY before it, which promised one. */
+static void serve_close(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 2)
+        serve_well(&h);
+    stream = http2_accept(&h);
+    if (c->number == 2)
+        http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_flush(&h);
+    c->wants_close = true;
+}
+
+static void test_close_without_response(void **state)
+{
+    struct fixture *f = *state;
+    struct item *item;
+
+    connect_to(f, serve_close);
+    item = begin(f);
+    expect_answer(item);
+    assert_int_equal(item->n_sent, 3);
+}
+
+/* A server that breaks each connection. */
+static void serve_close_always(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    http2_accept(&h);
+    c->wants_close = true;
+}
+
+static void test_close_always(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_close_always);
+    expect_failure(begin(f), SENDS_MAX);
+}
+
+/* A POST may have been processed. */
+static void test_close_at_post(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_close_always);
+    expect_failure(begin_post(f), 1);
+}
+
+/* ---- limits */
+
+/* Refuses each request, on connections that stay. */
+static void serve_refuse_always(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    if (c->number == 1)
+        http2_begin_watch(&h, http2_accept(&h));
+    for (;;)
+        http2_reset(&h, http2_accept(&h), HTTP2_REFUSED_STREAM);
+}
+
+static void test_refused_always(void **state)
+{
+    struct fixture *f = *state;
+    struct item *items[3], *watch;
+
+    connect_to(f, serve_refuse_always);
+    watch = begin_watch(f);
+    for (size_t i = 0; i < ELEMENTS_OF(items); i++)
+        items[i] = begin(f);
+    for (size_t i = 0; i < ELEMENTS_OF(items); i++) {
+        run_until_done(items[i]);
+        assert_int_equal(items[i]->outcome, HTTP_FAILED);
+        assert_true(items[i]->n_sent >= SENDS_MAX);
+    }
+    assert_false(watch->is_done);
+}
+
+/* The server ends the stream for another reason. */
+static void serve_calm(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    for (;;)
+        http2_reset(&h, http2_accept(&h), HTTP2_ENHANCE_YOUR_CALM);
+}
+
+static void test_reset_is_no_refusal(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_calm);
+    expect_failure(begin(f), 1);
+    expect_failure(begin(f), 1);
+}
+
+/* Two attempts take longer than the request's limit, one does not. */
+static void serve_close_slowly(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    http2_accept(&h);
+    usleep(600000);
+    c->wants_close = true;
+}
+
+static void test_total_limit_for_all_attempts(void **state)
+{
+    struct fixture *f = *state;
+    struct item *item;
+
+    connect_to(f, serve_close_slowly);
+    f->total_limit = SPAN_SEC(1);
+    item = begin(f);
+    run_until_done(item);
+    assert_int_equal(item->outcome, HTTP_TIMED_OUT);
+    assert_true(item->n_sent <= 2); /* 1: the machine is busy */
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_goaway_beside_watch),
+        TEST(test_goaway_beside_watch_post),
+        TEST(test_goaway_refuses_many),
+        TEST(test_goaway_alone),
+        TEST(test_goaway_alone_post),
+        TEST(test_goaway_alone_patch),
+        TEST(test_goaway_at_once),
+        TEST(test_refused_stream),
+        TEST(test_refused_post),
+        TEST(test_refusal_while_another_connection_opens),
+        TEST(test_lower_limit),
+        TEST(test_goaway_with_response),
+        TEST(test_goaway_and_close),
+        TEST(test_goaway_with_each_watch),
+        TEST(test_goaway_before_response),
+        TEST(test_graceful_goaway),
+        TEST(test_close_without_response),
+        TEST(test_close_always),
+        TEST(test_close_at_post),
+        TEST(test_refused_always),
+        TEST(test_reset_is_no_refusal),
+        TEST(test_total_limit_for_all_attempts),
+    };
+
+    alarm(120); /* a test that waits in vain */
+    setenv("no_proxy", "*", 1);
+    return cmocka_run_group_tests_name("resend", tests, group_setup, group_teardown);
+}

@@ -10,7 +10,7 @@
  *    time alone is published.
  *  - A subscription that is made during a scan does not get its result. It has requested one of
  *    its own.
- *  - A mount that is there all the time is in a scan, whatever is mounted and unmounted meanwhile:
+ *  - A mount that is there all the time is in a scan also when others come and go meanwhile:
  *    between two reads the kernel goes on behind the mount that it has shown last, by its id (Linux
  *    6.8) or by a place of its own in the list (5.8). So what a scan lacks is not mounted.
  *  - A scan that fails when out of memory leaves the last result, and is repeated.

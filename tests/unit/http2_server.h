@@ -192,7 +192,7 @@ static inline void http2_begin(struct http2 *h, struct connection *c, unsigned s
     http2_limit_streams(h, streams_max);
 }
 
-/* @serve: called once for each connection, with a head that is to be ignored */
+/* @serve: called once for each connection, with a head to ignore */
 static inline void http2_server_start(struct test_server *ret_server, const struct made_pair *pair,
                                       http_serve_fn *serve)
 {

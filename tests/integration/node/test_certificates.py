@@ -242,7 +242,7 @@ def pending(api: Api) -> dict[str, Any]:
 
 
 def test_signer_that_takes_its_time(daemon: Node, api: Api) -> None:
-    """Until then the pod waits, and is told for what."""
+    """Until then the pod waits, and the error says for what."""
     api.server.signer.answer = WAIT
     volume = put(daemon, api, source())
     answer = volume.publish(daemon.endpoint)

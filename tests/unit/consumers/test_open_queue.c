@@ -151,7 +151,7 @@ static void test_full_queue_loses_opens_of_its_volume(void **state)
     must_be_empty(f);
 }
 
-/* The ring is used on, whatever its first place is. */
+/* The ring works from each first place. */
 static void test_queue_that_is_used_again(void **state)
 {
     struct fixture *f = *state;

@@ -22,6 +22,7 @@
 #include "cmd/mount/mount.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "cache/secmem.h"
@@ -40,6 +41,10 @@
 #include "serve/mounts.h"
 #include "serve/published.h"
 #include "serve/service_manager.h"
+#include "serve/update_notifier.h"
+
+/* In the state: the update that the notified service or command knows of, as a number. */
+#define NOTE_NOTIFIED "notified"
 
 struct mount {
     struct daemon daemon;
@@ -51,6 +56,9 @@ struct mount {
     struct source *source;
     char *namespace;
     struct published published;
+    struct published_observer observer;
+    struct update_notifier *notifier; /* NULL: nothing follows an update */
+    struct update_notice notice;
 
     /* from the first payload on */
     struct tree *tree;
@@ -69,6 +77,7 @@ struct mount {
     struct kept_socket keep_status;
     struct keeper_watch *keeper_watch;
     struct handover *handover; /* NULL: the mount ends with the process */
+    bool is_stored;            /* it has begun */
     struct payload *adopted;   /* what readers get from an earlier process; NULL: a new mount */
     char adopted_generation[GENERATION_NAME_SIZE];
     bool is_unmounted;
@@ -109,6 +118,80 @@ static int start_waiting(struct mount *m, struct error *e)
     return m->adopted != NULL ? 0 : object_wait_begin(&m->wait, m->daemon.event, &options, e);
 }
 
+/* ---- what follows an update */
+
+static uint64_t on_shown(void *userdata, struct update_notice *notice)
+{
+    struct mount *m = userdata;
+
+    return shown_update(m->tree, TREE_ROOT_ID);
+}
+
+static void on_notified(void *userdata, struct update_notice *notice, uint64_t update)
+{
+    const struct mount *m = userdata;
+    char text[32];
+
+    snprintf(text, sizeof(text), "%" PRIu64, update);
+    if (m->is_stored && handover_set_note(m->handover, NOTE_NOTIFIED, text) < 0)
+        log_warn("cannot record that an update was notified; the next process repeats it",
+                 "mountpoint", m->options->mountpoint);
+}
+
+static void on_updated(void *userdata, struct published *p)
+{
+    struct mount *m = userdata;
+
+    if (m->notifier != NULL)
+        update_notifier_updated(m->notifier, &m->notice);
+}
+
+/* No reader has seen another update than that which is shown now. */
+static void begin_notices(struct mount *m)
+{
+    m->is_stored = true;
+    if (m->notifier != NULL)
+        on_notified(m, &m->notice, shown_update(m->tree, TREE_ROOT_ID));
+}
+
+static void adopt_notices(struct mount *m)
+{
+    const char *text = handover_find_note(m->handover, NOTE_NOTIFIED);
+    uint64_t notified = text != NULL ? strtoull(text, NULL, 10) : 0;
+
+    m->is_stored = true;
+    if (m->notifier == NULL)
+        return;
+    update_notice_adopt(&m->notice, shown_update(m->tree, TREE_ROOT_ID), notified);
+    update_notifier_resume(m->notifier, &m->notice);
+    if (notified == 0)
+        begin_notices(m);
+}
+
+static int start_notifier(struct mount *m)
+{
+    static const struct update_notifier_callbacks callbacks = {.shown = on_shown,
+                                                               .notified = on_notified};
+    const struct update_action *action = &m->options->action;
+
+    m->observer = (struct published_observer){.updated = on_updated, .userdata = m};
+    m->notice = (struct update_notice){
+        .published = &m->published, .target = m->options->mountpoint, .action = *action};
+    if (action->unit == NULL && action->command == NULL)
+        return 0;
+    return update_notifier_new(m->daemon.event, geteuid() == 0 ? &unit_bus_system : &unit_bus_user,
+                               m->commands, &callbacks, m, &m->notifier);
+}
+
+/* The next process notifies of what has not ended. */
+static void stop_notifier(struct mount *m)
+{
+    if (m->notifier != NULL)
+        update_notifier_finish(m->notifier, &m->notice);
+    m->notifier = update_notifier_free(m->notifier);
+    update_notice_deinit(&m->notice);
+}
+
 /* ---- mounting */
 
 static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct buf *part)
@@ -125,6 +208,7 @@ static int write_status(void *userdata, bool is_debug, uint64_t *cursor, struct 
     r |= status_document_handover(NULL, m->handover, process);
     if (r >= 0)
         r = status_document_volume(&m->published, m->options->mountpoint, m->source, NULL, volume);
+    r |= json_add_text(volume, "updateError", m->notice.error.owned);
     if (is_debug) {
         r |= status_document_debug_source(m->source,
                                           cJSON_GetObjectItemCaseSensitive(volume, "source"));
@@ -153,8 +237,11 @@ static int show(struct mount *m, struct error *e)
 {
     struct error why = ERROR_INIT;
 
-    if (can_outlive(m) &&
-        handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, &why) < 0) {
+    if (!can_outlive(m))
+        return session_attach(m->session, e);
+    if (handover_begin(m->handover, m->tree, m->session, m->options->mountpoint, &why) == 0) {
+        begin_notices(m);
+    } else {
         log_warn("cannot store the mount; it ends with this process", "error", why.text);
         m->handover = handover_free(m->handover);
     }
@@ -402,6 +489,7 @@ static int start_publishing(struct mount *m, struct error *e)
         .adopted = {.payload = m->adopted},
         .adopted_generation = m->adopted_generation,
         .adopted_directory = TREE_ROOT_ID,
+        .observer = &m->observer,
         .commands = m->commands,
     };
 
@@ -458,11 +546,15 @@ static int mount_start(struct daemon *daemon, struct error *e)
     if (r < 0)
         return r;
     daemon_restrict(CONFINEMENT_MOUNT, m->commands);
+    if (start_notifier(m) < 0)
+        return error_set_errno(e, -ENOMEM, "cannot start");
     r = start_audit(m, e);
     if (r == 0)
         r = take_over_stored(m, e);
     if (r < 0)
         return r;
+    if (m->adopted != NULL)
+        adopt_notices(m);
     start_consumers_of_adopted(m);
     if (m->adopted == NULL && mounts_is_mountpoint(m->options->mountpoint))
         return error_set(e, -EBUSY,
@@ -526,6 +618,7 @@ static void mount_stop(struct daemon *daemon)
     leave_sockets(m, is_kept);
     status_socket_close(m->status);
     object_wait_end(&m->wait);
+    stop_notifier(m);
     published_deinit(&m->published);
     stop_serving(m, is_kept);
     audit_free(m->audit);

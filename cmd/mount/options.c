@@ -42,6 +42,7 @@ enum option_code {
     OPTION_COMMAND_USER,
     OPTION_UPDATES,
     OPTION_ON_REVOKED,
+    OPTION_ON_UPDATE,
     OPTION_CHECK,
     OPTION_CONSUMERS,
     OPTION_AUDIT,
@@ -63,6 +64,7 @@ const struct option mount_long_options[] = {
     {"command-user", required_argument, NULL, OPTION_COMMAND_USER},
     {"updates", required_argument, NULL, OPTION_UPDATES},
     {"on-revoked", required_argument, NULL, OPTION_ON_REVOKED},
+    {"on-update", required_argument, NULL, OPTION_ON_UPDATE},
     {"consumers", no_argument, NULL, OPTION_CONSUMERS},
     {"audit", required_argument, NULL, OPTION_AUDIT},
     {"check", no_argument, NULL, OPTION_CHECK},
@@ -94,7 +96,8 @@ void mount_options_help(const char *program)
         "                              nonempty, json, yaml, pem or command:NAME; with commas\n"
         "                              between them\n"
         "      --command NAME=PROGRAM  a command for command:NAME: it gets the files as a tar\n"
-        "                              archive on standard input, and exits with 0 to show them\n"
+        "                              archive on standard input, and exits with 0 to show them;\n"
+        "                              or for --on-update exec:NAME\n"
         "      --command-user USER     whom commands run as, if root mounts\n"
         "      --updates in-place      change the content of the files, for programs that\n"
         "                              watch a file itself, and files mounted alone;\n"
@@ -107,6 +110,11 @@ void mount_options_help(const char *program)
         "Owner of the files:\n"
         "      --uid UID, --gid GID    owner of the files\n"
         "      --fs-group GID          as a pod's fsGroup: the group can read all files\n"
+        "\n"
+        "What follows an update:\n"
+        "      --on-update reload-unit:NAME.service  systemd reloads the service; for an\n"
+        "                              ordinary user that of the user\n"
+        "      --on-update exec:NAME   the command of --command NAME=PROGRAM runs\n"
         "\n"
         "How it is mounted:\n"
         "  -f, --foreground        stay in the foreground; otherwise return as soon as the\n"
@@ -378,6 +386,9 @@ static int set_option(struct mount_options *o, int option, const char *value, st
     case OPTION_COMMAND_USER:
         o->command_user = value;
         return 0;
+    case OPTION_ON_UPDATE:
+        r = update_action_parse(value, &o->action, e);
+        return r < 0 ? error_prefix(e, r, "--on-update") : 0;
     case OPTION_AUDIT:
         o->audit = value;
         return audit_target_parse(value, &target, e);
@@ -458,14 +469,38 @@ static int use_volume_file(struct mount_options *o, struct error *e)
 
 /* ---- the command line */
 
+/* @use, @name: "command", "NAME"; or NULL. Return: 0; -EINVAL with @e. */
+static int check_command(const struct mount_options *o, const char *use, const char *name,
+                         struct error *e)
+{
+    if (name == NULL || command_list_find(&o->commands, name) != NULL)
+        return 0;
+    return error_set(e, -EINVAL, "%s:%s: unknown command; name it with --command %s=PROGRAM", use,
+                     name, name);
+}
+
+/* Of an ordinary user it is the user's own systemd. */
+static int check_bus(const struct mount_options *o, struct error *e)
+{
+    if (o->action.unit == NULL || geteuid() == 0 || getenv("DBUS_SESSION_BUS_ADDRESS") != NULL ||
+        getenv("XDG_RUNTIME_DIR") != NULL)
+        return 0;
+    return error_set(e, -EINVAL,
+                     "--on-update: cannot find the user's systemd, as neither XDG_RUNTIME_DIR nor "
+                     "DBUS_SESSION_BUS_ADDRESS is set; mount as root to reload a service of the "
+                     "system");
+}
+
 static int complete_commands(struct mount_options *o, struct error *e)
 {
-    const char *name = o->spec->check_command;
+    int r = check_command(o, "command", o->spec->check_command, e);
 
-    if (name != NULL && command_list_find(&o->commands, name) == NULL)
-        return error_set(e, -EINVAL,
-                         "command:%s: unknown command; name it with --command %s=PROGRAM", name,
-                         name);
+    if (r == 0)
+        r = check_command(o, "exec", o->action.command, e);
+    if (r == 0)
+        r = check_bus(o, e);
+    if (r < 0)
+        return r;
     if (o->command_user != NULL && geteuid() != 0)
         return error_set(e, -EINVAL, "--command-user is for root: your commands run as yourself");
     return o->command_user != NULL ? command_list_set_user(&o->commands, o->command_user, e) : 0;

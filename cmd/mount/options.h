@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "cmd/shared/source_options.h"
 #include "serve/command_list.h"
+#include "serve/update_action.h"
 #include "volume/spec.h"
 
 /* Strings are borrowed from the arguments unless a comment says otherwise. */
@@ -21,6 +22,7 @@ struct mount_options {
     bool notes_consumers;         /* --consumers */
     struct command_list commands; /* --command; owned */
     const char *command_user;     /* --command-user; NULL: the default */
+    struct update_action action;  /* --on-update */
     const char *audit;            /* --audit, as of audit_target_parse(); NULL: none */
     unsigned long mount_attr;     /* MOUNT_ATTR_*: nosuid and nodev unless suid, dev */
     struct buf option_text;       /* owned; the values of "-o" point into it */

@@ -35,7 +35,9 @@ from lib.live import Containers, SubPaths, publish, put, wait_alone
 from lib.machine import BootFailed, Machine, all_files
 from lib.mountinfo import all_mounts, mounts_below
 from lib.node_daemon import Node, NodeMaker
+from lib.pod_processes import PodProcesses, pod_processes
 from lib.sources import Api, Manifests, Source, make_source
+from lib.system_bus import SystemBus
 from lib.terminal import Terminal
 from lib.volume import Volume, VolumeMaker, unmount
 from lib.waiting import PATIENCE_SECONDS
@@ -302,6 +304,19 @@ def shared_root(area: Path) -> Iterator[Path]:
     subprocess.run(["mount", "--make-shared", root], check=True)
     yield root
     unmount(root, lazily=True)
+
+
+@pytest.fixture
+def bus(area: Path) -> Iterator[SystemBus]:
+    made = SystemBus(area / "bus")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def processes(area: Path) -> Iterator[PodProcesses]:
+    with pod_processes(area) as made:
+        yield made
 
 
 @pytest.fixture

@@ -61,7 +61,9 @@ class Cell:
         os.chown(path, USER, USER)
         return path
 
-    def start_mount(self, start_mount: VolumeMaker, *arguments: str | Path) -> Volume:
+    def start_mount(
+        self, start_mount: VolumeMaker, *arguments: str | Path, env: dict[str, str] | None = None
+    ) -> Volume:
         """A mount of the user's, of secret/app."""
         return start_mount(
             *arguments,
@@ -69,7 +71,8 @@ class Cell:
             path=self.directory("volume"),
             prefix=self.user,
             binary=self.binary,
-            env={"ASAN_OPTIONS": "detect_leaks=0"},  # which needs ptrace, denied to a user's program
+            # leaks are found by ptrace, which is denied to a user's program
+            env={"ASAN_OPTIONS": "detect_leaks=0", **(env or {})},
         )
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:

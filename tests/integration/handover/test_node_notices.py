@@ -18,7 +18,7 @@ from lib.kill_point import KillPoint, points_of
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
 from lib.node_daemon import KeptNode, NodeMaker
-from lib.pod_processes import PodProcesses, pod_processes
+from lib.pod_processes import PodProcesses
 from lib.sources import Manifests
 from lib.storm import read
 from lib.system_bus import SystemBus
@@ -46,19 +46,6 @@ def end(request: pytest.FixtureRequest) -> End:
 @pytest.fixture(params=["generations", "in-place"])
 def updates(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def bus(area: Path) -> Iterator[SystemBus]:
-    made = SystemBus(area / "bus")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def processes(area: Path) -> Iterator[PodProcesses]:
-    with pod_processes(area) as made:
-        yield made
 
 
 class Static:

@@ -6,26 +6,19 @@ import json
 import signal
 import uuid
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
 from lib.kubelet import INVALID_ARGUMENT, PodVolume
 from lib.node_daemon import Node, NodeMaker, read
-from lib.pod_processes import PodProcesses, Process, pod_processes
+from lib.pod_processes import PodProcesses, Process
 from lib.pods import put_pod
 from lib.sources import Api, Manifests
 from lib.waiting import until
 
 HUP = {"secretName": "app", "onUpdate": "signal:HUP"}
 OTHER_USER = 65534
-
-
-@pytest.fixture
-def processes(area: Path) -> Iterator[PodProcesses]:
-    with pod_processes(area) as made:
-        yield made
 
 
 @pytest.fixture

@@ -39,11 +39,19 @@ def hanging(pid: int, name: str) -> Iterator[None]:
             _let_go(thread)
 
 
+def _is_own_child(thread: int) -> bool:
+    """Its first thread: the others are waited for by their tracer alone."""
+    status = Path(f"/proc/{thread}/status").read_text()
+    return all(f"\n{line}\n" in status for line in (f"Tgid:\t{thread}", f"PPid:\t{os.getpid()}"))
+
+
 def _let_go(thread: int) -> None:
+    """A killed program ends when its tracer has waited for its threads, and then its parent for it."""
     try:
         ptrace(DETACH, thread)
     except ProcessLookupError:
-        os.waitpid(thread, WALL)  # the program was killed
+        if not _is_own_child(thread):
+            os.waitpid(thread, WALL)
 
 
 # calls in which a thread waits for work: futex, poll and ppoll, epoll_wait and epoll_pwait of x86-64,

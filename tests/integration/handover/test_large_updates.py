@@ -56,7 +56,7 @@ def _states(service: Service) -> list[str]:
 @contextlib.contextmanager
 def _stopped_until_death(pid: int) -> Iterator[None]:
     """No event loop: what it has begun is done, and nothing is stored any more."""
-    with contextlib.suppress(ProcessLookupError), hanging_idle(pid, "secretfs", EPOLL):
+    with hanging_idle(pid, "secretfs", EPOLL):
         yield
 
 

@@ -50,6 +50,7 @@
 #define ERRORS_MAX_BYTES 65536u
 /* Address space, of which Go and interpreters reserve more than they use. */
 #define MEMORY_MAX_BYTES (1u << 30)
+#define FAILURE_MAX      512 /* bytes of the text why a command cannot run */
 /* The largest volume, written to a file of its own. */
 #define FILE_MAX_BYTES   (16u << 20)
 #define FILES_MAX        256u
@@ -106,10 +107,17 @@ static int become_user(uid_t uid, gid_t gid)
     return 0;
 }
 
-/* Tell the runner why there is no command. Return: an exit status. */
+/*
+ * Tell the runner why there is no command, without memory of the heap, which is limited by now.
+ * Return: an exit status.
+ */
 static int fail(int failure_fd, const char *what, const char *object, int error)
 {
-    dprintf(failure_fd, "%s %.200s: %s", what, object, strerror(error));
+    char text[FAILURE_MAX];
+    int len = snprintf(text, sizeof(text), "%s %.200s: %s", what, object, strerror(error));
+
+    if (len > 0 && write(failure_fd, text, size_min((size_t)len, sizeof(text) - 1)) < 0)
+        return EXIT_NOT_STARTED; /* the exit status alone tells it */
     return EXIT_NOT_STARTED;
 }
 
@@ -419,7 +427,7 @@ static int end(const struct process *p, siginfo_t *ret_status)
 /* Once it has ended. Return: 0; -ENOEXEC with @e: it never ran. */
 static int read_failure(const struct process *p, struct error *e)
 {
-    char text[512];
+    char text[FAILURE_MAX];
     ssize_t len = read(p->failure, text, sizeof(text));
 
     return len > 0 ? error_set(e, -ENOEXEC, "%.*s", (int)len, text) : 0;

@@ -16,6 +16,7 @@
 #include "cmd/unmount.h"
 #include "cmd/upgrade.h"
 #include "node/options.h"
+#include "serve/update_action.h"
 #include "volume/spec_parse.h"
 
 const char *const completion_commands[] = {
@@ -62,7 +63,6 @@ static const struct subcommand {
 /* ---- values of options */
 
 static const char *const on_change[] = {"ignore", "restart", "signal:HUP", NULL};
-static const char *const on_update[] = {"reload-unit:", "exec:", NULL};
 
 static const struct value {
     const char *option;
@@ -83,7 +83,7 @@ static const struct value {
     {"env-names", NULL, {.kind = COMPLETION_WORDS, .words = exec_env_names_words}},
     {"on-change", NULL, {.kind = COMPLETION_WORDS, .words = on_change}},
     {"on-revoked", NULL, {.kind = COMPLETION_WORDS, .words = volume_revoked_words}},
-    {"on-update", NULL, {.kind = COMPLETION_WORDS, .words = on_update}},
+    {"on-update", NULL, {.kind = COMPLETION_WORDS, .words = update_action_words}},
     {"tls", NULL, {.kind = COMPLETION_WORDS, .words = volume_tls_words}},
     {"updates", NULL, {.kind = COMPLETION_WORDS, .words = volume_updates_words}},
     {"type", NULL, {.kind = COMPLETION_WORDS, .words = volume_type_words}},

@@ -5,8 +5,11 @@
 
 #include "base/command.h"
 #include "base/util.h"
+#include "base/words.h"
 
 #define SERVICE_NAME_MAX 255u /* systemd's own limit */
+
+const char *const update_action_words[] = {"reload-unit:", "exec:", NULL};
 
 /* Source: systemd.unit(5); only services have ExecReload=. */
 static bool is_service_name(const char *name)
@@ -19,6 +22,24 @@ static bool is_service_name(const char *name)
                len;
 }
 
+/* With a question if the word before the name is near to a known one. Return: -EINVAL with @e. */
+static int invalid(const char *text, struct error *e)
+{
+    size_t name = strcspn(text, ":");
+    struct nearest nearest = NEAREST_INIT(text, name + (text[name] == ':' ? 1 : 0));
+
+    error_set(e, -EINVAL,
+              "invalid onUpdate \"%.64s\": use reload-unit:NAME.service, or exec:NAME "
+              "with a command of the administrator",
+              text);
+    for (size_t i = 0; update_action_words[i] != NULL; i++) {
+        if (str_after(text, update_action_words[i]) != NULL)
+            return -EINVAL;
+        nearest_offer(&nearest, update_action_words[i], strlen(update_action_words[i]));
+    }
+    return words_hint(&nearest, "", e, -EINVAL);
+}
+
 int update_action_parse(const char *text, struct update_action *ret_action, struct error *e)
 {
     struct update_action action = {.unit = str_after(text, "reload-unit:"),
@@ -26,10 +47,7 @@ int update_action_parse(const char *text, struct update_action *ret_action, stru
 
     if ((action.unit == NULL || !is_service_name(action.unit)) &&
         (action.command == NULL || !command_name_is_valid(action.command)))
-        return error_set(e, -EINVAL,
-                         "invalid onUpdate \"%.64s\": use reload-unit:NAME.service, or exec:NAME "
-                         "with a command of the administrator",
-                         text);
+        return invalid(text, e);
     *ret_action = action;
     return 0;
 }

@@ -8,6 +8,9 @@
  */
 #include "base/error.h"
 
+/* What stands before the name; NULL-terminated. */
+extern const char *const update_action_words[];
+
 /* Neither, or one of them; both are borrowed. */
 struct update_action {
     const char *unit;    /* "nginx.service" */

@@ -46,6 +46,19 @@ static void test_invalid(void **state)
     }
 }
 
+static void test_misspelled(void **state)
+{
+    struct update_action action;
+    struct error e;
+
+    assert_int_equal(update_action_parse("relaod-unit:app.service", &action, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "; did you mean \"reload-unit:\"?"));
+    assert_int_equal(update_action_parse("exce:reload", &action, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "; did you mean \"exec:\"?"));
+    assert_int_equal(update_action_parse("exec:/bin/sh", &action, &e), -EINVAL);
+    assert_null(strstr(e.text, "did you mean"));
+}
+
 /* systemd's limit. */
 static void test_long_names(void **state)
 {
@@ -66,6 +79,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_valid),
         cmocka_unit_test(test_invalid),
+        cmocka_unit_test(test_misspelled),
         cmocka_unit_test(test_long_names),
     };
 

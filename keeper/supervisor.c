@@ -14,8 +14,8 @@
  * A process that is killed may not end: a thread that changes a file system of its own waits for an
  * answer that the process was to give itself, and the device, which would break that off when it is
  * closed, is stored. Only the next process can answer. So a process counts as dead when its first
- * thread is: it has closed its descriptors then, of which a pipe's end notifies the keeper. What
- * remains is reaped later, as an orphan is.
+ * thread is, and its descriptors are closed, of which a pipe's end notifies the keeper. What remains
+ * is reaped later, as an orphan is.
  *
  * A hand-over:
  *   1. SIGHUP or HANDOVER=1. With --check the command runs once more beside the child, with the
@@ -54,10 +54,15 @@
 #define CHECK_TIMEOUT    SPAN_SEC(60) /* a start-up that does not wait for the network */
 
 /*
- * Threads of a process that exits end within this time after the first one, also on a host under
- * load. Those that wait for an answer of the file system remain.
+ * Threads of a process that exits end within this time after its first thread is dead and its
+ * descriptors are closed. Those that wait for an answer of the file system remain.
  */
 #define LEADER_GRACE        SPAN_MS(100)
+/*
+ * Until they are closed, the next process would find its locks and sockets taken. On a host under
+ * load its other threads may wait this long for a processor to end on.
+ */
+#define DESCRIPTORS_GRACE   SPAN_SEC(5)
 #define LEADER_INTERVAL     SPAN_MS(10) /* of checks; twice as long each time while it lives */
 #define LEADER_INTERVAL_MAX SPAN_SEC(1)
 
@@ -466,7 +471,9 @@ static void on_end_fd(struct supervisor *s)
 /* While it stops by itself, its exit status is worth waiting for. */
 static bool must_wait(const struct supervisor *s, mono_us now)
 {
-    return now - s->dead_since < LEADER_GRACE || (s->state == KEEPER_STOPPING && !s->is_killed);
+    span_us grace = s->end_fd < 0 ? LEADER_GRACE : DESCRIPTORS_GRACE;
+
+    return now - s->dead_since < grace || (s->state == KEEPER_STOPPING && !s->is_killed);
 }
 
 static void check_leader(struct supervisor *s, mono_us now)

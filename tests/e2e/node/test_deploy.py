@@ -208,7 +208,10 @@ class Release:
         return Pod(self._node, self._ns, name)
 
     def wait_logged(self, text: str, count: int = 1) -> None:
-        until(lambda: self.pod().log("secretfs").count(text) >= count, f"{count} times {text}")
+        try:
+            until(lambda: self.pod().log("secretfs").count(text) >= count, f"{count} times {text}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.pod().log('secretfs')}") from None
 
     def first_process(self) -> int:
         return self._node.container_pid(self.pod().container_id("secretfs"))

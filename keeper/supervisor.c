@@ -14,7 +14,7 @@
  * A process that is killed may not end: a thread that changes a file system of its own waits for an
  * answer that the process was to give itself, and the device, which would break that off when it is
  * closed, is stored. Only the next process can answer. So a process counts as dead when its first
- * thread is, and its descriptors are closed, of which a pipe's end notifies the keeper. What remains
+ * thread is and its descriptors are closed, of which a pipe's end notifies the keeper. What remains
  * is reaped later, as an orphan is.
  *
  * A hand-over:

@@ -8,15 +8,16 @@
  *  - Unanswered requests: UNANSWERED_MAX, so that a slow server does not get more work.
  *  - Room for a stream on an open connection. libcurl shares the first connection as it should
  *    (CURLOPT_PIPEWAIT), but when the open ones are full it opens one for every further request. So
- *    one request, the connection opener, goes first, and the others wait until it has a response,
- *    and with it a connection to share.
+ *    one request, the connection opener, goes first, and the others wait until its connection has
+ *    carried a response, and so can be shared.
  *
  * QUEUED_MAX requests wait at most; further ones fail.
  *
  * What libcurl cannot send comes back to the queue (http_admission_requeue_unsent()): a request for
  * which the open connections have no room, and one that the server refused, or whose connection it
  * ended (request.c). libcurl alone would keep it until another connection is opened or closed,
- * which may not happen before the request's time limit.
+ * which may not happen before the request's time limit. It goes before all others, as its time
+ * runs, and the rate limit does not count it again.
  *
  * Lists and reviews have a high priority, as volumes and callers wait for them. Watches have a low
  * one: they are for later changes.
@@ -77,14 +78,16 @@ static bool is_admitted(struct http_admission *a, struct http_request *request)
     struct http_transport *t = a->transport;
     bool opens_connection =
         request->needs_connection || !http_connections_have_room(&t->connections, t->n_active);
+    mono_us now = clock_mono();
     span_us wait;
 
     /* a response or the end of a request comes first, and runs the admission again */
     if (t->n_unanswered >= UNANSWERED_MAX || (opens_connection && t->connection_opener != NULL))
         return false;
-    wait = request->is_rate_limited ? 0 : rate_limit_take(&t->rate_limit, clock_mono());
+    wait = request->is_rate_limited ? rate_limit_pause_left(&t->rate_limit, now)
+                                    : rate_limit_take(&t->rate_limit, now);
     if (wait > 0) {
-        run_at(a, clock_mono() + wait);
+        run_at(a, now + wait);
         return false;
     }
     request->is_rate_limited = true;
@@ -107,11 +110,17 @@ static int start(struct http_transport *t, struct http_request *request)
     return r;
 }
 
+static enum http_priority priority_of(const struct http_request *request)
+{
+    if (request->is_rate_limited)
+        return HTTP_PRIORITY_AGAIN;
+    return request->is_watch ? HTTP_PRIORITY_LOW : HTTP_PRIORITY_HIGH;
+}
+
 static void enqueue(struct http_admission *a, struct http_request *request)
 {
     assert(!request->is_queued && !request->is_added);
-    list_append(&a->queues[request->is_watch ? HTTP_PRIORITY_LOW : HTTP_PRIORITY_HIGH],
-                &request->link);
+    list_append(&a->queues[priority_of(request)], &request->link);
     request->is_queued = true;
     a->n_waiting++;
 }
@@ -133,7 +142,7 @@ int http_admission_submit(struct http_admission *admission, struct http_request 
     /* libcurl must not be called from within its own callbacks */
     if (t->n_calls == 0 && admission->n_waiting == 0 && is_admitted(admission, request))
         return start(t, request);
-    if (admission->n_waiting == QUEUED_MAX)
+    if (admission->n_waiting >= QUEUED_MAX) /* more if some were queued again */
         return -EAGAIN;
     enqueue(admission, request);
     if (admission->n_waiting == 1)

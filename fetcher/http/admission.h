@@ -7,7 +7,12 @@
 
 #include "fetcher/http/request.h"
 
-enum http_priority { HTTP_PRIORITY_HIGH, HTTP_PRIORITY_LOW, HTTP_PRIORITIES };
+enum http_priority {
+    HTTP_PRIORITY_AGAIN, /* it was admitted before */
+    HTTP_PRIORITY_HIGH,
+    HTTP_PRIORITY_LOW,
+    HTTP_PRIORITIES
+};
 
 struct http_admission {
     struct http_transport *transport;

@@ -200,6 +200,11 @@ void http_connections_reduce_streams_max(struct http_connections *connections)
 
 bool http_connections_are_opening(struct http_connections *connections)
 {
+    const struct http_connection *c;
+
     http_connections_drop_lost(connections);
-    return connections->n_open > connections->n_ready;
+    list_for_each (c, &connections->list, link)
+        if (c->fd >= 0 && !c->was_used)
+            return true;
+    return false;
 }

@@ -58,7 +58,7 @@ void http_connections_on_response(struct http_connections *connections,
 bool http_connections_have_room(const struct http_connections *connections, size_t n_active);
 /* libcurl did not send a request that http_connections_have_room() had expected to fit. */
 void http_connections_reduce_streams_max(struct http_connections *connections);
-/* Whether a socket is open that has not carried a response yet. */
+/* Whether a socket is open that no request was sent on yet. */
 bool http_connections_are_opening(struct http_connections *connections);
 /* Remove those whose socket libcurl closed without calling back. */
 void http_connections_drop_lost(struct http_connections *connections);

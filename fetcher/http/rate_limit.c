@@ -7,10 +7,17 @@ void rate_limit_init(struct rate_limit *limit, unsigned per_sec, unsigned burst)
     limit->tolerance = limit->interval * (burst > 0 ? burst - 1 : 0);
 }
 
+span_us rate_limit_pause_left(const struct rate_limit *limit, mono_us now)
+{
+    return now < limit->paused_until ? limit->paused_until - now : 0;
+}
+
 span_us rate_limit_take(struct rate_limit *limit, mono_us now)
 {
-    if (now < limit->paused_until)
-        return limit->paused_until - now;
+    span_us pause = rate_limit_pause_left(limit, now);
+
+    if (pause > 0)
+        return pause;
     if (limit->interval == 0)
         return 0;
     if (limit->due > now + limit->tolerance)

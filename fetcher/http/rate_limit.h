@@ -19,5 +19,8 @@ void rate_limit_init(struct rate_limit *limit, unsigned per_sec, unsigned burst)
 /* Return: 0, and the request counts; or how long to wait before the next try. */
 span_us rate_limit_take(struct rate_limit *limit, mono_us now);
 
+/* For a request that counted before: how long to wait, 0 unless there is a pause. */
+span_us rate_limit_pause_left(const struct rate_limit *limit, mono_us now);
+
 /* No request for @span from now on; a longer pause that has begun stays. */
 void rate_limit_pause(struct rate_limit *limit, mono_us now, span_us span);

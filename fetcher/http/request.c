@@ -12,7 +12,8 @@
  *  - libcurl does not do so when a connection breaks on its first request, or when GOAWAY refuses
  *    the last stream of a connection: it fails as if the connection had broken
  *    (http_request_is_resendable()). The server may have processed it, so this is for GETs, patches
- *    and what the caller calls repeatable.
+ *    and what the caller calls repeatable; and only after it was sent on that connection, as a
+ *    proxy without a server refuses each connection at once.
  *
  * libcurl's handle is made when the request is admitted, as many wait. Certificates and tokens are
  * not copied into it: it refers to the bytes of the tls_identity, which outlives it.
@@ -93,6 +94,19 @@ static const char *path_of(const struct http_request *request)
     return url != NULL ? str_after(url, request->transport->base_url) : NULL;
 }
 
+/*
+ * Another request may open a connection, or be sent on the opener's, when that has carried a
+ * response, be it another request's. libcurl may send the opener on one that has carried some.
+ */
+static void forget_opener(struct http_transport *t)
+{
+    const struct http_request *opener = t->connection_opener;
+
+    if (opener != NULL &&
+        (opener->has_response || (opener->connection != NULL && opener->connection->is_ready)))
+        t->connection_opener = NULL;
+}
+
 /* The head of a response is complete. */
 static void request_on_response(struct http_request *request)
 {
@@ -122,8 +136,7 @@ static void request_on_response(struct http_request *request)
     list_remove(&request->link);
     list_append(&t->answered, &request->link);
     http_connections_on_response(&t->connections, request->connection, version);
-    if (t->connection_opener == request)
-        t->connection_opener = NULL;
+    forget_opener(t);
     if (response.retry_after > 0 && (status == 429 || status == 503))
         rate_limit_pause(&t->rate_limit, clock_mono(),
                          response.retry_after < PAUSE_MAX ? response.retry_after : PAUSE_MAX);
@@ -151,6 +164,7 @@ static int request_on_sent(void *userdata, char *address, char *local_address, i
     request->restarted_at = curl_quirks_restarted_at(request->easy);
     http_connection_release(request->connection);
     request->connection = http_connections_acquire(&t->connections, local_port);
+    forget_opener(t);
     log_trace(LOG_TRACE_HTTP, "request sent", "path", path_of(request), "localPort",
               LOG_NUM(local_port));
     if (request->on_sent != NULL)
@@ -337,7 +351,7 @@ bool http_request_is_resendable(const struct http_request *request, CURLcode cod
     case CURLE_PARTIAL_FILE:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-        return is_repeatable && request->n_sent > 0 && !request->has_response &&
+        return is_repeatable && request->connection != NULL && !request->has_response &&
                request->handler != NULL && http_request_may_resend(request);
     default: /* CURLE_HTTP2_STREAM, too: the server ended the stream with an error */
         return false;

@@ -101,6 +101,17 @@ static inline void http2_begin_watch(struct http2 *h, unsigned stream)
     http2_body(h, stream, "first", false);
 }
 
+/* Status 429, and Retry-After of @seconds, which are a digit. */
+static inline void http2_ask_for_pause(struct http2 *h, unsigned stream, unsigned char seconds)
+{
+    /* HPACK's literals with the names of static entries 8 and 53 */
+    const unsigned char fields[] = {0x08, 3, '4', '2', '9', 0x0f, 53 - 15, 1, seconds};
+
+    http2_frame(h, HTTP2_HEADERS, HTTP2_END_HEADERS | HTTP2_END_STREAM, stream, sizeof(fields));
+    for (size_t i = 0; i < sizeof(fields); i++)
+        http2_put(h, fields[i], 1);
+}
+
 /* @last_stream: later ones are not processed */
 static inline void http2_go_away(struct http2 *h, unsigned last_stream, enum http2_error error)
 {

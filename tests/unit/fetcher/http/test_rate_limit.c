@@ -63,7 +63,9 @@ static void evenly_after_a_rest(void **state)
     rate_limit_pause(&limit, now, SPAN_SEC(7));
     rate_limit_pause(&limit, now, SPAN_SEC(1)); /* a shorter pause has no effect */
     assert_int_equal(rate_limit_take(&limit, now), SPAN_SEC(7));
+    assert_int_equal(rate_limit_pause_left(&limit, now), SPAN_SEC(7));
     now += SPAN_SEC(7);
+    assert_int_equal(rate_limit_pause_left(&limit, now), 0);
     assert_int_equal(rate_limit_take(&limit, now), 0);
     assert_int_equal(rate_limit_take(&limit, now), SPAN_MS(100));
     assert_int_equal(count(&limit, &now, SPAN_SEC(5)), 49);

@@ -14,6 +14,8 @@
 #define ITEMS_MAX 20u
 #define SENDS_MAX 4u
 
+#define QUEUED_MAX 16384u
+
 struct item {
     struct fixture *f;
     struct http_request *request;
@@ -23,6 +25,8 @@ struct item {
     bool is_done;
     enum http_outcome outcome;
     struct error error;
+    unsigned freed_at_send; /* which one; 0: none */
+    bool frees_all;         /* when it is done */
 };
 
 struct fixture {
@@ -63,6 +67,8 @@ static void on_done(void *userdata, enum http_outcome outcome, const struct erro
     item->outcome = outcome;
     if (error != NULL)
         item->error = *error;
+    for (size_t i = 0; item->frees_all && i < item->f->n; i++)
+        item->f->items[i].request = http_request_free(item->f->items[i].request);
 }
 
 static void on_sent(void *userdata)
@@ -70,6 +76,8 @@ static void on_sent(void *userdata)
     struct item *item = userdata;
 
     item->n_sent++;
+    if (item->n_sent == item->freed_at_send)
+        item->request = http_request_free(item->request);
 }
 
 static struct item *begin_call(struct fixture *f, struct http_call call)
@@ -144,17 +152,22 @@ static unsigned n_connections(struct fixture *f)
     return http_client_stats(f->client)->connections;
 }
 
-static void connect_to(struct fixture *f, http_serve_fn *serve)
+static void begin_client(struct fixture *f)
 {
     static char name[] = "dummy";
     struct error e = ERROR_INIT;
 
-    http2_server_start(&f->server, &f->pair, serve);
     snprintf(f->url, sizeof(f->url), "https://127.0.0.1:%d", f->server.port);
     f->config.server = f->url;
     f->config.tls_server_name = name;
     f->snapshot.ca_pem = f->pair.cert_pem;
     assert_int_equal(http_client_new(f->event, &f->config, &f->client, &e), 0);
+}
+
+static void connect_to(struct fixture *f, http_serve_fn *serve)
+{
+    http2_server_start(&f->server, &f->pair, serve);
+    begin_client(f);
 }
 
 static int group_setup(void **state)
@@ -570,6 +583,167 @@ static void test_graceful_goaway(void **state)
     }
 }
 
+/* ---- others that wait */
+
+/*
+ * The connection of a watch takes no more streams. Requests that are not answered on another one
+ * keep no others from it.
+ */
+static void serve_goaway_and_silence(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    stream = http2_accept(&h);
+    if (c->number == 1) {
+        http2_begin_watch(&h, stream);
+        http2_go_away(&h, stream, HTTP2_NO_ERROR);
+        http2_hang(&h);
+    }
+    http2_answer(&h, stream);
+    for (unsigned i = 0; i < 3; i++)
+        http2_accept(&h);
+    serve_well(&h);
+}
+
+static void test_silence_beside_goaway(void **state)
+{
+    struct fixture *f = *state;
+    struct item *watch;
+
+    connect_to(f, serve_goaway_and_silence);
+    watch = begin_watch(f);
+    expect_answer(begin(f));
+    for (size_t i = 0; i < 3; i++)
+        begin(f);
+    expect_answer(begin(f));
+    assert_false(watch->is_done);
+    for (size_t i = 2; i < 5; i++)
+        assert_false(f->items[i].is_done);
+}
+
+/* Two are refused with their connection; then one of them alone, and the other is not answered. */
+static void serve_refuse_beside_silence(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 2)
+        serve_well(&h);
+    stream = http2_accept(&h);
+    if (c->number == 1) {
+        http2_answer(&h, stream);
+        http2_accept(&h);
+        http2_accept(&h);
+        http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    } else {
+        http2_reset(&h, http2_accept(&h), HTTP2_REFUSED_STREAM);
+    }
+    http2_hang(&h);
+}
+
+static void test_refusal_beside_silence(void **state)
+{
+    struct fixture *f = *state;
+    struct item *items[2];
+
+    connect_to(f, serve_refuse_beside_silence);
+    expect_answer(begin(f));
+    items[0] = begin(f);
+    items[1] = begin(f);
+    while (!items[0]->is_done && !items[1]->is_done)
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    expect_answer(items[0]->is_done ? items[0] : items[1]);
+}
+
+/* A request that was refused goes before those that the rate limit keeps waiting. */
+static void test_refused_goes_before_others(void **state)
+{
+    struct fixture *f = *state;
+    struct item *refused;
+
+    connect_to(f, serve_goaway_beside_watch);
+    http_client_set_rate_limit(f->client, 1, 2);
+    begin_watch(f);
+    refused = begin(f);
+    for (size_t i = 0; i < 15; i++)
+        begin(f);
+    expect_answer(refused);
+    assert_int_equal(f->items[f->n - 1].n_sent, 0);
+}
+
+/* The server asks for a pause, and refuses another request. */
+static void serve_pause_and_refuse(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_begin_watch(&h, http2_accept(&h));
+    stream = http2_accept(&h);
+    http2_accept(&h);
+    http2_ask_for_pause(&h, stream, '1');
+    http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_refused_waits_for_pause(void **state)
+{
+    struct fixture *f = *state;
+    struct item *busy, *refused;
+    mono_us answered_at;
+
+    connect_to(f, serve_pause_and_refuse);
+    begin_watch(f);
+    busy = begin(f);
+    refused = begin(f);
+    run_until_done(busy);
+    answered_at = clock_mono();
+    assert_int_equal(busy->status, 429);
+    expect_answer(refused);
+    assert_true(clock_mono() - answered_at >= SPAN_MS(900)); /* the response came a little before */
+}
+
+/* ---- a proxy */
+
+/* It carries one connection, which ends without a response, and has no server for others. */
+static const struct made_pair *tunnel_pair;
+
+static void serve_proxy(struct connection *c, const char *head)
+{
+    static char buffer[HEAD_MAX];
+
+    if (c->number > 1) {
+        server_answer(c, "502 Bad Gateway", "");
+        return;
+    }
+    server_printf(c, "HTTP/1.1 200 OK\r\n\r\n");
+    c->ssl = SSL_new(server_tls(tunnel_pair));
+    (void)SSL_set_fd(c->ssl, c->fd);
+    if (SSL_accept(c->ssl) > 0)
+        server_read_head(c, buffer);
+    c->wants_close = true;
+}
+
+static void test_proxy_loses_its_server(void **state)
+{
+    struct fixture *f = *state;
+    char url[64];
+
+    tunnel_pair = &f->pair;
+    unsetenv("no_proxy");
+    test_server_start(&f->server, NULL, serve_proxy);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d", f->server.port);
+    f->config.proxy_url = url;
+    begin_client(f);
+    expect_failure(begin(f), 1);
+    setenv("no_proxy", "*", 1);
+}
+
 /* ---- the end of a connection */
 
 /* The connection ends instead of a response; with GOAWAY before it, which promised one. */
@@ -657,6 +831,155 @@ static void test_refused_always(void **state)
     assert_false(watch->is_done);
 }
 
+/* Refuses by GOAWAY on each connection, beside a watch on the first one. */
+static void serve_goaway_always(struct connection *c, const char *head)
+{
+    struct http2 h;
+
+    http2_begin(&h, c, 100);
+    if (c->number == 1)
+        http2_begin_watch(&h, http2_accept(&h));
+    http2_accept(&h);
+    http2_go_away(&h, c->number == 1 ? 1 : 0, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_goaway_always(void **state)
+{
+    struct fixture *f = *state;
+    struct item *watch;
+
+    connect_to(f, serve_goaway_always);
+    watch = begin_watch(f);
+    for (size_t i = 0; i < 3; i++)
+        begin(f);
+    for (size_t i = 1; i < f->n; i++) {
+        run_until_done(&f->items[i]);
+        assert_int_equal(f->items[i].outcome, HTTP_FAILED);
+    }
+    assert_false(watch->is_done);
+    assert_int_equal(n_connections(f), 1);
+}
+
+/* The queue has a maximum also after requests were queued again above it. */
+static void serve_pause_and_refuse_later(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+    char byte;
+
+    http2_begin(&h, c, 100);
+    http2_begin_watch(&h, http2_accept(&h));
+    stream = http2_accept(&h);
+    http2_accept(&h);
+    http2_ask_for_pause(&h, stream, '9');
+    http2_flush(&h);
+    if (read(c->control_fd, &byte, 1) == 1)
+        http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static int try_send(struct fixture *f, struct item *item)
+{
+    static const struct http_handler handler = {on_response, on_body, on_done};
+    const struct http_call call = {
+        .path = "/x", .total_limit = f->total_limit, .credentials = &f->snapshot};
+    struct error e = ERROR_INIT;
+
+    *item = (struct item){.f = f, .body = BUF_INIT(4096)};
+    return http_client_send(f->client, &call, &handler, item, &item->request, &e);
+}
+
+static void test_queued_again_above_the_maximum(void **state)
+{
+    static struct item waiting[QUEUED_MAX + 1];
+    struct fixture *f = *state;
+    struct item *busy;
+
+    connect_to(f, serve_pause_and_refuse_later);
+    begin_watch(f);
+    busy = begin(f);
+    begin(f);
+    run_until_done(busy);
+    for (size_t i = 0; i < QUEUED_MAX; i++)
+        assert_int_equal(try_send(f, &waiting[i]), 0);
+    assert_int_equal(write(f->server.control_fd, "", 1), 1);
+    while (http_client_stats(f->client)->n_waiting <= QUEUED_MAX)
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    assert_int_equal(try_send(f, &waiting[QUEUED_MAX]), -EAGAIN);
+    for (size_t i = 0; i < QUEUED_MAX; i++)
+        http_request_free(waiting[i].request);
+}
+
+/* ---- requests that are freed */
+
+/* While they are queued again. */
+static void serve_refuse_two(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        http2_hang(&h);
+    stream = http2_accept(&h);
+    http2_begin_watch(&h, stream);
+    http2_accept(&h);
+    http2_accept(&h);
+    http2_go_away(&h, stream, HTTP2_NO_ERROR);
+    http2_hang(&h);
+}
+
+static void test_freed_while_queued_again(void **state)
+{
+    struct fixture *f = *state;
+    struct item *refused[2];
+
+    connect_to(f, serve_refuse_two);
+    begin_watch(f);
+    refused[0] = begin(f);
+    refused[1] = begin(f);
+    while (refused[0]->n_sent + refused[1]->n_sent < 3)
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    assert_int_equal(http_client_stats(f->client)->n_waiting, 1);
+    for (size_t i = 0; i < 2; i++)
+        refused[i]->request = http_request_free(refused[i]->request);
+    assert_int_equal(http_client_stats(f->client)->n_waiting, 0);
+}
+
+/* When it is sent again. */
+static void test_freed_when_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    struct item *item;
+
+    connect_to(f, serve_goaway_beside_watch);
+    begin_watch(f);
+    item = begin(f);
+    item->freed_at_send = 2;
+    while (item->request != NULL)
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    expect_answer(begin(f));
+    assert_false(item->is_done);
+}
+
+/* By the first of them that is reported. */
+static void test_handler_frees_others(void **state)
+{
+    struct fixture *f = *state;
+    size_t n_done = 0;
+
+    connect_to(f, serve_refuse_always);
+    begin_watch(f);
+    for (size_t i = 0; i < 5; i++)
+        begin(f)->frees_all = true;
+    while (f->items[1].request != NULL)
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+    for (size_t i = 0; i < f->n; i++)
+        n_done += f->items[i].is_done;
+    assert_int_equal(n_done, 1);
+}
+
 /* The server ends the stream for another reason. */
 static void serve_calm(struct connection *c, const char *head)
 {
@@ -721,10 +1044,20 @@ int main(void)
         TEST(test_goaway_with_each_watch),
         TEST(test_goaway_before_response),
         TEST(test_graceful_goaway),
+        TEST(test_silence_beside_goaway),
+        TEST(test_refusal_beside_silence),
+        TEST(test_refused_goes_before_others),
+        TEST(test_refused_waits_for_pause),
+        TEST(test_proxy_loses_its_server),
         TEST(test_close_without_response),
         TEST(test_close_always),
         TEST(test_close_at_post),
         TEST(test_refused_always),
+        TEST(test_goaway_always),
+        TEST(test_queued_again_above_the_maximum),
+        TEST(test_freed_while_queued_again),
+        TEST(test_freed_when_sent_again),
+        TEST(test_handler_frees_others),
         TEST(test_reset_is_no_refusal),
         TEST(test_total_limit_for_all_attempts),
     };

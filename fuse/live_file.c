@@ -257,6 +257,29 @@ void live_file_observe(struct tree *tree, live_file_opened_fn *opened, void *use
     tree_nodes(tree)->opened_userdata = userdata;
 }
 
+void live_file_let_opens(struct tree *tree, uint64_t volume, bool lets)
+{
+    struct node *directory;
+
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    directory = node_by_id(tree_nodes(tree), volume);
+    if (directory != NULL && directory->kind == NODE_DIRECTORY)
+        directory->directory.lets_opens = lets;
+}
+
+/* The lock is held. Whether an open waits for the end of a switch (live_switch.c). */
+static bool has_to_wait(struct node_table *t, const struct node *n,
+                        const struct live_opener *opener)
+{
+    const struct node *directory;
+
+    if (n->file.live == NULL || !n->file.live->is_switching || !opener->may_wait)
+        return false;
+    directory = node_by_id(t, node_volume_of_file(t, n));
+    return directory == NULL || directory->kind != NODE_DIRECTORY ||
+           !directory->directory.lets_opens;
+}
+
 int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *opener,
                    struct live_open **ret_open)
 {
@@ -271,7 +294,7 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
     if (r < 0)
         return r;
     live = n->file.live;
-    if (live != NULL && live->is_switching && opener->may_wait)
+    if (has_to_wait(t, n, opener))
         return -EAGAIN;
     if (live != NULL && live->presence == LIVE_NEW)
         return -ENOENT; /* its update was not committed */

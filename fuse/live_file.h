@@ -119,6 +119,13 @@ bool live_file_stat(struct tree *tree, pid_t thread, struct stat *stat);
 bool live_file_is_settled(struct tree *tree, uint64_t id);
 
 /*
+ * Whether opens of a volume's files go on although a switch is under way, as a directory that its
+ * publisher waits for is held: they get the version that is shown.
+ * @volume: node id of its directory; an unknown one is fine
+ */
+void live_file_let_opens(struct tree *tree, uint64_t volume, bool lets);
+
+/*
  * The files below a directory that were made for an update are in no switch, as there is none:
  * those who open them wait no longer, and find that there is no such file.
  */

@@ -46,7 +46,7 @@ void operations_remove_publisher(struct operations *operations, int tid);
  */
 void operations_set_request(uint64_t unique, bool is_resent);
 
-/* A switch is over: answer the opens that have waited for it. Thread: not a worker. */
+/* A switch is over, or held up: answer the opens that have waited for it. Thread: not a worker. */
 void operations_resume_opens(struct operations *operations);
 
 extern const struct fuse_lowlevel_ops operations_table;

@@ -313,6 +313,13 @@ static bool is_available(const struct publish_queue *q, const struct publish_ent
     return !q->defers_slow || !publish_queue_is_slow(e, now);
 }
 
+bool publish_queue_is_held_up(const struct publish_queue *queue, const struct publish_entry *entry,
+                              mono_us now)
+{
+    return (entry->group != NULL && entry->group->n_blocked > 0) ||
+           (queue->defers_suspects && publish_queue_is_suspect(entry, now));
+}
+
 static struct publish_entry *first_to_remove(const struct publish_queue *q, mono_us now)
 {
     struct publish_entry *e;

@@ -131,6 +131,12 @@ void publish_queue_catch_up(struct publish_queue *queue, struct publish_entry *e
 
 /* Until when readers of the volume are awaited; 0: no longer. Before each publish_queue_next(). */
 void publish_queue_set_drain(struct publish_entry *entry, mono_us until);
+/*
+ * Whether the commit of a volume that drains waits for a directory that a process holds, of another
+ * volume of its group, or of as many as the publisher can bear. After publish_queue_defer().
+ */
+bool publish_queue_is_held_up(const struct publish_queue *queue, const struct publish_entry *entry,
+                              mono_us now);
 /* When the newest scan began whose result was notified. Before each publish_queue_next(), too. */
 void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at);
 

@@ -78,6 +78,16 @@ static struct list *take_first(struct publisher *p, struct list *list)
     return first;
 }
 
+static bool take_resume(struct publisher *p)
+{
+    bool must_resume;
+
+    LOCK_GUARD(&p->lock);
+    must_resume = p->must_resume;
+    p->must_resume = false;
+    return must_resume;
+}
+
 static bool take_probed(struct publisher *p)
 {
     bool is_probed;
@@ -241,6 +251,8 @@ static int on_done(sd_event_source *source, int fd, uint32_t revents, void *user
     eventfd_read(fd, &count);
     look_after_threads(p);
     write_trace(p);
+    if (take_resume(p))
+        session_resume_opens(p->session);
     while (take_result(p, &v, &result)) {
         v->callbacks->done(v->userdata, &result);
         payload_unref(result.payload);
@@ -446,6 +458,7 @@ static int enter_volume(struct publisher_volume *v, const struct publisher_place
     if (r < 0)
         return r;
     LOCK_GUARD(&p->lock);
+    v->directory_id = v->writer.dir.id;
     r = publisher_join_group(p, v, place->group);
     if (r < 0)
         return r;
@@ -522,7 +535,8 @@ struct publisher_volume *publisher_remove_volume(struct publisher_volume *volume
     p = v->publisher;
     LOCK_GUARD(&p->lock);
     unbind(p, v);
-    publisher_unindex_volume(p, v); /* and not the next one of the name */
+    publisher_unindex_volume(p, v);  /* and not the next one of the name */
+    publisher_let_opens(p, v, true); /* its directory may be held */
     p->room -= update_room_bytes(&v->room);
     v->room = (struct update_room){.waiting = 0};
     list_remove(&v->finished);

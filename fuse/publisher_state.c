@@ -126,12 +126,25 @@ void publisher_report(struct publisher *p, struct list *list, struct list *link)
     eventfd_write(p->done_fd, 1);
 }
 
+void publisher_let_opens(struct publisher *p, struct publisher_volume *v, bool lets)
+{
+    if (v->lets_opens == lets || v->directory_id == 0 || !p->writers.answers_open)
+        return;
+    v->lets_opens = lets;
+    live_file_let_opens(p->writers.tree, v->directory_id, lets);
+    if (!lets)
+        return;
+    p->must_resume = true;
+    eventfd_write(p->done_fd, 1);
+}
+
 /* A volume that is removed has no owner who would be notified. */
 void publisher_set_blocked(struct publisher *p, struct publisher_volume *v, mono_us since)
 {
     if (v->blocked_since == since)
         return;
     v->blocked_since = since;
+    publisher_let_opens(p, v, since != 0);
     if (!v->entry.is_removed)
         publisher_report(p, &p->changed_volumes, &v->changed);
 }

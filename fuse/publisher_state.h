@@ -35,6 +35,8 @@ struct publisher_volume {
     struct list finished; /* in publisher.finished until the loop has fetched the result */
     struct publisher_result result;
     size_t n_mounted_parts;
+    uint64_t directory_id; /* once it is known; else 0 */
+    bool lets_opens;       /* see publisher_let_opens() */
     mono_us blocked_since; /* 0: no thread is blocked */
     struct list changed;   /* in publisher.changed_volumes until the loop has fetched these two */
     int target_fd;         /* the process's, not the thread's; -1 if there is none */
@@ -80,7 +82,8 @@ struct publisher {
     struct list changed_volumes;
     struct publish_trace trace;
     bool is_stopping;
-    bool is_probed; /* and the loop has not fetched that */
+    bool must_resume; /* opens, which the loop has not done */
+    bool is_probed;   /* and the loop has not fetched that */
     publisher_probed_fn *probed;
     void *probed_userdata;
 };
@@ -119,6 +122,12 @@ void publisher_report(struct publisher *p, struct list *list, struct list *link)
 
 /* Note since when a thread is blocked in a volume, 0 for none, and report a change. */
 void publisher_set_blocked(struct publisher *p, struct publisher_volume *v, mono_us since);
+
+/*
+ * Whether opens of the volume's live files wait for the end of its update. They do not while a
+ * directory is held for which it waits itself, which may be for ever.
+ */
+void publisher_let_opens(struct publisher *p, struct publisher_volume *v, bool lets);
 
 /* @publisher: borrowed. Return: it is the caller's; NULL if there is no memory. */
 struct publisher_thread *publisher_thread_new(struct publisher *publisher);

@@ -64,6 +64,7 @@ static void end_work(struct publisher_thread *t)
         if (now - t->member.began_at >= PUBLISHER_SLOW_AFTER)
             publish_queue_slow(&v->entry, now);
         publish_queue_done(&v->entry);
+        v->directory_id = v->writer.dir.id;
         publisher_set_blocked(p, v, 0);
     }
     if (!publisher_pool_end(&p->pool, &t->member, now))
@@ -286,6 +287,14 @@ static void follow(struct publisher_thread *t, struct publisher_volume *v)
         publish_queue_catch_up(&p->queue, &v->entry, clock_mono());
 }
 
+/* Between the halves of an update. */
+static void look_after_draining(struct publisher *p, struct publisher_volume *v, mono_us now)
+{
+    publish_queue_set_drain(&v->entry, volume_writer_drain_until(&v->writer));
+    publisher_let_opens(
+        p, v, v->blocked_since != 0 || publish_queue_is_held_up(&p->queue, &v->entry, now));
+}
+
 /*
  * A scan's result is notified before its time is published (mount_monitor.c), and notifying takes
  * the lock: a thread that holds it and reads the time has been notified of that result.
@@ -297,7 +306,7 @@ static struct publish_step next_step(struct publisher *p)
     publish_queue_defer(&p->queue, publisher_pool_is_full(&p->pool),
                         publisher_pool_is_full_of_slow(&p->pool));
     publish_queue_for_each_draining(e, &p->queue)
-        publish_queue_set_drain(e, volume_writer_drain_until(&publisher_volume_of(e)->writer));
+        look_after_draining(p, publisher_volume_of(e), clock_mono());
     if (p->mounts != NULL)
         publish_queue_set_scanned_at(&p->queue, mount_subscription_scanned_at(p->mounts));
     return publish_queue_next(&p->queue, clock_mono());

@@ -633,6 +633,11 @@ void session_notify(struct session *session, const struct notification *all, siz
     notifier_run(session->notifier, all, n);
 }
 
+void session_resume_opens(struct session *session)
+{
+    operations_resume_opens(&session->operations);
+}
+
 void session_add_publisher(struct session *session, int tid)
 {
     operations_add_publisher(&session->operations, tid);

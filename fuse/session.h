@@ -119,6 +119,9 @@ int session_attach(struct session *session, struct error *e);
  */
 bool session_serve_others(struct session *session);
 
+/* Try the opens that wait for the end of a switch again. Thread: the loop's. */
+void session_resume_opens(struct session *session);
+
 /* Whether its connection has ended, so that no file of it can be read any more. */
 bool session_is_dead(const struct session *session);
 

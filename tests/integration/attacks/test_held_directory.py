@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from typing import Iterator
 
 import pytest
@@ -37,6 +38,14 @@ def put(manifests: Manifests, value: bytes) -> None:
 
 def shows(volume: PodVolume, value: bytes) -> None:
     until(lambda: read(volume, "user") == value, f"{volume.target} shows {value!r}")
+
+
+def is_read(volume: PodVolume, *values: bytes) -> None:
+    """An open that waited would wait for the one who holds the directory."""
+    got: list[bytes] = []
+    threading.Thread(target=lambda: got.append(read(volume, "user")), daemon=True).start()
+    until(lambda: got != [], f"{volume.target} is read")
+    assert got[0] in values
 
 
 def state(node: Node, volume: PodVolume) -> tuple[str, str]:
@@ -74,6 +83,7 @@ def test_other_volumes_are_updated(
             shows(other, value)
         is_failing(watched, held)
         is_current(watched, other)
+        is_read(held, b"1")
         # and volumes come and go
         third = watched.publish(watched.pod(3, attributes=attributes))
         shows(third, b"4")
@@ -120,10 +130,14 @@ def test_many_directories_are_held(watched: Node, manifests: Manifests) -> None:
         shows(held, b"3")
 
 
-def test_pod_holds_all_its_volumes(watched: Node, manifests: Manifests) -> None:
+@pytest.mark.parametrize("attributes", [{"secretName": "app"}, IN_PLACE])
+def test_pod_holds_all_its_volumes(
+    watched: Node, manifests: Manifests, attributes: dict[str, str]
+) -> None:
     """It has one blocked thread, so that it cannot use up those that there may be."""
     *all_held, other = (
-        watched.publish(watched.pod(int(i == N_HELD), volume=f"v{i}")) for i in range(N_HELD + 1)
+        watched.publish(watched.pod(int(i == N_HELD), volume=f"v{i}", attributes=attributes))
+        for i in range(N_HELD + 1)
     )
     with contextlib.ExitStack() as stack:
         for held in all_held:
@@ -132,10 +146,27 @@ def test_pod_holds_all_its_volumes(watched: Node, manifests: Manifests) -> None:
             put(manifests, value)
             shows(other, value)
         until(lambda: state(watched, all_held[0])[0] == "failing", "the state is failing")
+        for held in all_held:
+            is_read(held, b"1")
         # the blocked one, the one that leads, and on a slow machine some that stand by
         assert 2 <= count_threads(watched) <= 2 + STANDBY_MAX
     for held in all_held:
         shows(held, b"3")
+
+
+def test_update_that_has_begun_when_another_volume_of_its_pod_is_held(
+    watched: Node, manifests: Manifests
+) -> None:
+    """It waits for a reader for a moment, and then for the other volume."""
+    begun, held = (
+        watched.publish(watched.pod(0, volume=f"v{i}", attributes=IN_PLACE)) for i in range(2)
+    )
+    with holding(held.target), (begun.target / "user").open("rb"):
+        put(manifests, b"2")
+        is_failing(watched, held)
+        is_read(begun, b"1", b"2")
+    shows(begun, b"2")
+    shows(held, b"2")
 
 
 def test_volume_that_is_held_is_unpublished(watched: Node, manifests: Manifests) -> None:

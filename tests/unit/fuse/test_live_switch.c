@@ -63,6 +63,26 @@ static void opens_wait_until_the_switch_is_freed(void **state)
     assert_opens_with(v, v->a, "newer");
 }
 
+/* The publisher waits for a directory that a process holds, before the commit and after it. */
+static void opens_go_on_while_a_switch_is_held_up(void **state)
+{
+    struct live_volume *v = *state;
+    struct live_switch *s = prepare(v, "a=newer d/b=two");
+
+    live_file_let_opens(v->tree, v->volume, true);
+    assert_opens_with(v, v->a, "one");
+    assert_false(is_settled(v, v->a));
+    live_file_let_opens(v->tree, v->volume, false);
+    assert_waits(v, v->a);
+    live_switch_commit(s);
+    live_file_let_opens(v->tree, v->volume, true);
+    assert_opens_with(v, v->a, "newer");
+    assert_false(is_settled(v, v->a));
+    live_file_let_opens(v->tree, v->volume, false);
+    live_switch_free(s);
+    live_file_let_opens(v->tree, v->a, true); /* no directory */
+}
+
 static void nothing_is_settled_until_the_switch_is_freed(void **state)
 {
     struct live_volume *v = *state;
@@ -608,6 +628,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, live_volume_setup, live_volume_teardown)
     const struct CMUnitTest tests[] = {
         TEST(opens_wait_until_the_switch_is_freed),
+        TEST(opens_go_on_while_a_switch_is_held_up),
         TEST(nothing_is_settled_until_the_switch_is_freed),
         TEST(what_is_not_committed_stays),
         TEST(file_that_is_open_through_pages_is_left_out),

@@ -671,6 +671,33 @@ static void test_suspects_wait_while_no_thread_is_left(void **state)
     assert_false(publish_queue_is_suspect(&f.a, f.now));
 }
 
+static void test_commit_that_waits_for_other_volumes_is_held_up(void **state)
+{
+    struct publish_group group = {.n_blocked = 0};
+    struct fixture f;
+
+    fixture_init(&f, false);
+    f.a.group = &group;
+    publish_queue_suspect(&f.b, f.now);
+    begin(&f, &f.a);
+    publish_queue_set_drain(&f.a, f.now + 1);
+    begin(&f, &f.b);
+    f.now++;
+    assert_false(publish_queue_is_held_up(&f.queue, &f.a, f.now));
+    assert_false(publish_queue_is_held_up(&f.queue, &f.b, f.now));
+    group.n_blocked = 1;
+    publish_queue_defer(&f.queue, true, true);
+    assert_true(publish_queue_is_held_up(&f.queue, &f.a, f.now));
+    assert_true(publish_queue_is_held_up(&f.queue, &f.b, f.now));
+    waits_until(&f, SPAN_FOREVER);
+    group.n_blocked = 0;
+    publish_queue_defer(&f.queue, false, false);
+    assert_false(publish_queue_is_held_up(&f.queue, &f.a, f.now));
+    assert_false(publish_queue_is_held_up(&f.queue, &f.b, f.now));
+    end(&f, &f.a, false);
+    end(&f, &f.b, false);
+}
+
 static void test_slow_volumes_wait_while_their_threads_are_busy(void **state)
 {
     struct fixture f;
@@ -762,6 +789,7 @@ int main(void)
         cmocka_unit_test(test_busy_volume_is_passed_over),
         cmocka_unit_test(test_busy_volume_is_removed_and_cleaned_later),
         cmocka_unit_test(test_suspects_wait_while_no_thread_is_left),
+        cmocka_unit_test(test_commit_that_waits_for_other_volumes_is_held_up),
         cmocka_unit_test(test_slow_volumes_wait_while_their_threads_are_busy),
         cmocka_unit_test(test_volumes_of_a_group_wait_for_its_blocked_thread),
         cmocka_unit_test(test_what_a_scan_found_follows_before_updates),

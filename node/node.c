@@ -657,9 +657,9 @@ static void node_stop(struct daemon *daemon)
     kept_sockets_free(node->sockets);
     audit_free(node->audit);
     commands_free(node->commands);
-    fd_store_free(node->fd_store);
     free(node->target_root);
     node->lock_fd = fd_close(node->lock_fd);
+    fd_store_free(node->fd_store); /* last: the next process, which waits for its turn, begins */
 }
 
 int node_run(const struct node_options *options, struct error *e)

@@ -9,6 +9,7 @@ from typing import Callable
 
 import pytest
 
+from lib.hang import traced
 from lib.holder import Holder
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
@@ -17,6 +18,8 @@ from lib.sources import Manifests
 from lib.waiting import until
 
 Start = Callable[[], Node]
+
+_CLOSE = 57 if os.uname().machine == "aarch64" else 3
 
 
 def _content(volume: PodVolume, key: str) -> bytes:
@@ -30,10 +33,16 @@ def _content(volume: PodVolume, key: str) -> bytes:
 
 # the keeper ends before the daemons, which then unmount
 @pytest.fixture
-def start(start_node: NodeMaker, holder: Holder, manifests: Manifests) -> Start:
+def begin(start_node: NodeMaker, holder: Holder, manifests: Manifests) -> Start:
+    """Does not wait until it serves."""
     manifests.put_secret({"user": b"admin", "password": b"dummy-1"})
     env = {"SECRETFS_KEEPER_SOCKET": str(holder.path)}
-    return lambda: start_node(*manifests.arguments, env=env).wait_ready()
+    return lambda: start_node(*manifests.arguments, env=env)
+
+
+@pytest.fixture
+def start(begin: Start) -> Start:
+    return lambda: begin().wait_ready()
 
 
 def _check(volume: PodVolume, manifests: Manifests, number: int) -> None:
@@ -63,6 +72,34 @@ def test_volume_outlives_sigterm(start: Start, holder: Holder, manifests: Manife
     first.signal(signal.SIGTERM)
     assert first.wait_end() == 0 and mounts_at(volume.target) == mounts
     second = start()
+    _check(volume, manifests, 2)
+    holder.process.stop(signal.SIGTERM)
+    second.signal(signal.SIGTERM)
+    assert second.wait_end() == 0 and mounts_at(volume.target) == []
+
+
+def _has_connection(pid: int) -> bool:
+    """Whether it has a client's socket of the keeper's type."""
+    lines = Path(f"/proc/{pid}/net/unix").read_text().splitlines()
+    words = [line.split() for line in lines]
+    sockets = {f"socket:[{w[6]}]" for w in words if w[4] == "0005" and len(w) == 7}
+    return any(os.readlink(entry) in sockets for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=lambda n: n.name)
+def test_next_daemon_waits_for_its_turn(
+    number: signal.Signals, start: Start, begin: Start, holder: Holder, manifests: Manifests
+) -> None:
+    """It serves as soon as the earlier one has closed its connection to the keeper."""
+    first = start()
+    volume = first.publish(first.pod())
+    second = begin()
+    with traced(first.pid) as thread:
+        first.signal(number)
+        while _has_connection(first.pid):
+            thread.run_until_after(_CLOSE)
+        second.wait_ready()
+    assert first.wait_end() == 0
     _check(volume, manifests, 2)
     holder.process.stop(signal.SIGTERM)
     second.signal(signal.SIGTERM)

@@ -185,18 +185,3 @@ def test_each_cell_about_neighbours_has_evidence() -> None:
         assert shown_by, name
         for path, page in shown_by:
             assert (TOP / path if path else TOP / "docs" / page).exists(), (name, path, page)
-
-
-def test_options_are_known() -> None:
-    """Those of `secretfs node` that installing is about, and of `status` for a cluster."""
-    program = os.environ.get("SECRETFS", TOP / "build" / "debug" / "secretfs")
-    known: set[str] = set()
-    for command in ("node", "status"):
-        told = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=True)
-        known |= set(re.findall(r"--[a-z-]+", told.stdout))
-    daemonset = (TOP / "deploy" / "daemonset" / "base" / "daemonset.yaml").read_text()
-    used = set(re.findall(r"- (--[a-z-]+)=", daemonset))
-    for name in ("install.md", "troubleshooting.md"):
-        text = (TOP / "docs" / name).read_text()
-        used |= {word for word in re.findall(r"`(--[a-z-]+)[` ]", text) if word != "--root-dir"}
-    assert len(used) > 5 and used <= known, used - known

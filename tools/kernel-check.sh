@@ -80,7 +80,7 @@ module_files() {
 make_initramfs() {
     local file name n=100
 
-    mkdir -p "$work/initramfs/"{bin,dev,modules,proc,root}
+    mkdir -p "$work/initramfs/"{bin,dev,modules,proc,root,source}
     cp /bin/busybox "$work/initramfs/bin/"
     module_files >"$work/modules"
     while read -r file; do
@@ -107,7 +107,10 @@ mount -t devpts devpts /root/dev/pts
 mount -t tmpfs tmpfs /root/dev/shm
 mount -t cgroup2 cgroup /root/sys/fs/cgroup
 mount -t fusectl fusectl /root/sys/fs/fuse/connections
+mount -o bind "/root$source" /source
 for each in tmp run var/tmp; do mount -t tmpfs -o mode=1777 tmpfs /root/\$each; done
+busybox mkdir -p "/root$source" # which the sources may be below
+mount -o bind /source "/root$source"
 busybox ip link set lo up
 busybox hostname kernel-check
 busybox cp /command /root/tmp/.command

@@ -20,7 +20,8 @@ OF_EVERY_COMMAND = {"--help"}
 # `-v=4` is how other agents write it, which the page follows
 NODE_PAGE_HAS = {"--v": ".It Fl v Ar n"}
 # the kubelet's, the API server's and kubectl's
-OF_OTHERS = {"--root-dir", "--goaway-chance", "--max-requests-inflight", "--server-side"}
+OF_OTHERS = {"--root-dir", "--goaway-chance", "--max-requests-inflight", "--feature-gates", "--runtime-config",
+             "--server-side"}  # fmt: skip
 PAGES = ("*.md", "docs/**/*.md", "deploy/**/*.md", "deploy/**/*.yaml", "examples/**/*.yaml", "systemd/*")
 WITH_COMMANDS = sorted(
     path

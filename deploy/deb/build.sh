@@ -24,7 +24,7 @@ find "$stage/usr/share/man" -type l -execdir sh -c 'ln -s "$(readlink "$1").gz" 
 doc=$stage/usr/share/doc/secretfs
 install -m 0644 "$here/copyright" "$doc/copyright"
 ln -sf copyright "$doc/LICENSE" # the text of Apache-2.0 is on every Debian
-printf 'secretfs (%s) unstable; urgency=medium\n\n  * See the history of the sources.\n\n -- %s  %s\n' \
+printf 'secretfs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md beside this file.\n\n -- %s  %s\n' \
     "$version" "The secretfs authors <authors@secretfs.invalid>" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" |
     gzip -9n >"$doc/changelog.gz"
 

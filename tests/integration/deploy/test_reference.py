@@ -86,6 +86,14 @@ def test_man_page_of_its_own_has_the_options(options: dict[str, set[str]], comma
     assert described | OF_EVERY_COMMAND == known | OF_EVERY_COMMAND
 
 
+def test_man_page_of_mount_8_has_the_options(options: dict[str, set[str]]) -> None:
+    """As words of -o, but for those that stand on a command line only."""
+    page = (MAN / "mount.fuse.secretfs.8").read_text()
+    items = "\n".join(re.findall(r"^\.It (Cm .*)$", page, re.M))
+    described = {f"--{name.replace('_', '-')}" for name in re.findall(r"\b([a-z_]+)\b", items)}
+    assert options["mount"] - OF_EVERY_COMMAND - {"--check", "--foreground"} <= described
+
+
 # ---- node.yaml
 
 

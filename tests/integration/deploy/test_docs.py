@@ -13,7 +13,8 @@ import pytest
 from lib.deploy import TOP
 from lib.pages import dangling_links
 
-DOCS = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("**/*.md"), *(TOP / "deploy").glob("**/*.md")])
+FOLDERS = ("docs", "deploy", "examples")
+DOCS = sorted([*TOP.glob("*.md"), *(page for folder in FOLDERS for page in (TOP / folder).glob("**/*.md"))])
 DESIGN = (TOP / "docs" / "design.md").read_text()
 LINT: dict[str, dict[str, set[str]]] = runpy.run_path(str(TOP / "tests/lint/layers.py"))
 ROOMS = LINT["MAY_INCLUDE"]

@@ -22,7 +22,8 @@ NODE_PAGE_HAS = {"--v": ".It Fl v Ar n"}
 # the kubelet's, the API server's and kubectl's
 OF_OTHERS = {"--root-dir", "--goaway-chance", "--max-requests-inflight", "--feature-gates", "--runtime-config",
              "--server-side"}  # fmt: skip
-PAGES = ("*.md", "docs/**/*.md", "deploy/**/*.md", "deploy/**/*.yaml", "examples/**/*.yaml", "systemd/*")
+PAGES = ("*.md", "docs/**/*.md", "deploy/**/*.md", "deploy/**/*.yaml", "examples/**/*.md", "examples/**/*.yaml",
+         "systemd/*")  # fmt: skip
 WITH_COMMANDS = sorted(
     path
     for pattern in PAGES

@@ -17,7 +17,7 @@
 #include "cmd/upgrade.h"
 #include "node/options.h"
 #include "serve/update_action.h"
-#include "volume/spec_parse.h"
+#include "volume/spec_words.h"
 
 const char *const completion_commands[] = {
     "mount",   "exec",  "node",   "keeper", "unmount", "stop",    "upgrade", "status", "observe",

@@ -23,6 +23,8 @@
 
 #include <limits.h>
 
+#include "volume/spec_words.h"
+
 #define CONTEXT_PREFIX "csi.storage.k8s.io/"
 #define TOKENS_KEY     CONTEXT_PREFIX "serviceAccount.tokens"
 

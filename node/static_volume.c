@@ -8,6 +8,7 @@
 #include "base/command.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
+#include "volume/spec_words.h"
 
 #define NAME_BUFFER_BYTES 16384 /* a line of /etc/group with a thousand members */
 

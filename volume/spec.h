@@ -50,6 +50,11 @@ struct volume_item {
     uid_t uid;   /* or VOLUME_ID_UNSET: the spec's */
     gid_t gid;   /* or VOLUME_ID_UNSET: the spec's */
 };
+/* An item that has a key only. */
+#define VOLUME_ITEM_INIT(key_)                                                                     \
+    {                                                                                              \
+        .key = (key_), .mode = VOLUME_MODE_UNSET, .uid = VOLUME_ID_UNSET, .gid = VOLUME_ID_UNSET   \
+    }
 
 struct volume_source {
     enum object_kind kind;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Making specs: from an entry of a pod's volumes, or words of a command line. See spec_parse.c. */
+/*
+ * Making specs from an entry of a pod's volumes. See spec_parse.c.
+ *
+ * Thread: any.
+ */
 #include <cjson/cJSON.h>
 
 #include "volume/spec.h"
@@ -34,40 +38,3 @@ int volume_spec_parse_entry(const cJSON *entry, const char *root_name,
  */
 int volume_spec_parse_flat(const cJSON *words, const char *root_name, struct volume_spec **ret_spec,
                            struct error *e);
-
-/*
- * "KEY=PATH", "KEY=PATH:MODE". The text after the last colon is a mode if it begins with a digit.
- * Return: 0, and @source has one more item; -EINVAL with @e; -E2BIG; -ENOMEM.
- */
-int volume_item_parse(struct volume_source *source, const char *text, struct error *e);
-
-/* Octal with a leading 0 or 0o, else decimal, as in YAML. Return: 0; -EINVAL with @e. */
-int volume_mode_parse(const char *text, mode_t *ret_mode, struct error *e);
-
-/* Return: 0; -EINVAL with @e. */
-int volume_id_parse(const char *text, unsigned *ret_id, struct error *e);
-
-/*
- * A Secret's type, in full or in short ("tls" for kubernetes.io/tls).
- * Return: 0, and the spec has it; -EINVAL with @e for an unknown word; -ENOMEM.
- */
-int volume_type_parse(struct volume_spec *spec, const char *text, struct error *e);
-
-/* The words of the options below, for completion. NULL-terminated. */
-extern const char *const volume_type_words[];
-extern const char *const volume_tls_words[];
-extern const char *const volume_updates_words[];
-extern const char *const volume_revoked_words[];
-
-/* "hold" or "report". Return: 0; -EINVAL with @e. */
-int volume_tls_parse(struct volume_spec *spec, const char *text, struct error *e);
-
-/* Words with commas between them: tls, nonempty, json, yaml, pem, command:NAME.
- * Return: 0; -EINVAL with @e; -ENOMEM. */
-int volume_check_parse(struct volume_spec *spec, const char *text, struct error *e);
-
-/* "in-place" or "generations". Return: 0; -EINVAL with @e. */
-int volume_updates_parse(struct volume_spec *spec, const char *text, struct error *e);
-
-/* "keep" or "remove". Return: 0; -EINVAL with @e. */
-int volume_revoked_parse(struct volume_spec *spec, const char *text, struct error *e);

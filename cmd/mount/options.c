@@ -19,6 +19,7 @@
 #include "consumers/audit_target.h"
 #include "handover/fd_store.h"
 #include "volume/spec_parse.h"
+#include "volume/spec_words.h"
 
 #define OPTION_TEXT_MAX 4096 /* the limit of mount(2): a page */
 

@@ -7,9 +7,9 @@
 #include "fetcher/api/content.h"
 
 /*
- * What volume/spec_parse.c makes of a clusterTrustBundle source: the key's name is the bundle's, or
- * the signer's with BUNDLE_DETAIL_LABELS and a label selector in the key's detail. The object has
- * one entry, BUNDLE_KEY.
+ * What volume/source_parse.c makes of a clusterTrustBundle source: the key's name is the bundle's,
+ * or the signer's with BUNDLE_DETAIL_LABELS and a label selector in the key's detail. The object
+ * has one entry, BUNDLE_KEY.
  */
 #define BUNDLE_DETAIL_LABELS "labels:"
 #define BUNDLE_KEY           "trustBundle"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "volume/spec_parse.h"
+#include "volume/spec_words.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/list.h"
+#include "encoding/utf8.h"
 
 /* One combination of label values. */
 struct series {
@@ -285,32 +286,15 @@ static const char *number_text(double n, char text[static NUMBER_SIZE])
 }
 #define NUMBER_TEXT(n) number_text((n), (char[NUMBER_SIZE]){""})
 
-/* Bytes of the UTF-8 character at @c; 0 if it is invalid: a value may have been cut within one. */
-static size_t utf8_len(const unsigned char *c)
-{
-    static const struct {
-        unsigned char first, last;
-        size_t len;
-    } kinds[] = {{0x01, 0x7f, 1}, {0xc2, 0xdf, 2}, {0xe0, 0xef, 3}, {0xf0, 0xf4, 4}};
-    size_t len = 0;
-
-    for (size_t i = 0; i < ELEMENTS_OF(kinds); i++)
-        if (*c >= kinds[i].first && *c <= kinds[i].last)
-            len = kinds[i].len;
-    for (size_t i = 1; i < len; i++)
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    return len;
-}
-
 /* @quotes: of a label's value, where '"' needs escaping as well. */
 static int add_escaped(struct buf *text, const char *value, bool quotes)
 {
-    const unsigned char *c = (const unsigned char *)value;
+    const char *c = value;
     int r = 0;
 
     while (*c != '\0' && r >= 0) {
-        size_t len = utf8_len(c);
+        /* not UTF-8: a value may have been cut within a character */
+        size_t len = utf8_length(c, strnlen(c, UTF8_MAX_BYTES));
 
         if (*c == '\\')
             r = buf_add_text(text, "\\\\");

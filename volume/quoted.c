@@ -13,6 +13,7 @@
 #include <wctype.h>
 
 #include "encoding/json.h"
+#include "encoding/utf8.h"
 
 /* Source: general categories Zs, Cf and Co of the Unicode Character Database. */
 static const struct {
@@ -38,29 +39,6 @@ static bool is_printable(uint32_t c, locale_t unicode)
     return unicode == (locale_t)0 ? c >= 0xa0 : iswprint_l((wint_t)c, unicode) != 0;
 }
 
-/*
- * Decode one code point.
- * Return: its bytes; 0 if they are not UTF-8, and *ret_c is the first byte.
- */
-static size_t decode(const char *text, uint32_t *ret_c)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    uint32_t c = len > 1 ? at[0] & (0x7fu >> len) : at[0];
-
-    for (size_t i = 1; i < len; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            len = 0;
-        else
-            c = c << 6 | (at[i] & 0x3fu);
-    }
-    if (len > 0 && (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)))
-        len = 0;
-    *ret_c = len > 0 ? c : at[0];
-    return len;
-}
-
 static int add_escaped(struct buf *buf, uint32_t c)
 {
     static const char letters[] = "\aa\bb\ff\nn\rr\tt\vv\\\\\"\"";
@@ -84,7 +62,7 @@ static ssize_t add_one(struct buf *buf, const char *text, locale_t unicode)
         r = buf_add_text(buf, "\\x00");
         return r < 0 ? r : 2;
     }
-    len = decode(text, &c);
+    len = utf8_decode(text, &c);
     if (len == 0)
         r = buf_addf(buf, "\\x%02x", c);
     else if (c == '"' || c == '\\' || !is_printable(c, unicode))

@@ -272,6 +272,8 @@ static void test_escapes_values(void **state)
     set_up(&f);
     metric_count(f.metric[DONE], 1, LABELS("a\\b\"c\nd", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91"));
     metric_count(f.metric[DONE], 1, LABELS("\xff\xc3", "\xf5\x80\x80\x80|\xe2\x82"));
+    metric_count(f.metric[DONE], 1, LABELS("surrogate", "\xed\xa0\x80"));
+    metric_count(f.metric[DONE], 1, LABELS("overlong", "\xe0\x80\x80"));
     /* the last byte that is kept is the first half of a character */
     memset(too_long, 'x', sizeof(too_long));
     too_long[METRIC_VALUE_MAX - 1] = '\xc3';
@@ -283,6 +285,8 @@ static void test_escapes_values(void **state)
     assert_has(text,
                "{result=\"a\\\\b\\\"c\\nd\",reason=\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x91\"}");
     assert_has(text, "{result=\"??\",reason=\"????|??\"}");
+    assert_has(text, "{result=\"surrogate\",reason=\"???\"}");
+    assert_has(text, "{result=\"overlong\",reason=\"???\"}");
     assert_has(text, "xxx?\"} 2\n");
     tear_down(&f);
 }

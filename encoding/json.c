@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encoding/json.h"
 
+#include <search.h>
 #include <stdarg.h>
 
 const cJSON *json_member(const cJSON *j, const char *key)
@@ -28,6 +29,48 @@ const char *json_text(const cJSON *j, const char *key)
 bool json_is_true(const cJSON *j, const char *key)
 {
     return cJSON_IsTrue(json_member(j, key));
+}
+
+int json_member_compare(const void *a, const void *b)
+{
+    const cJSON *x = a, *y = b;
+
+    return strcmp(x->string, y->string);
+}
+
+void json_member_keep(void *member)
+{
+}
+
+static int check_members(const cJSON *j, size_t depth, size_t depth_max, struct error *e)
+{
+    void *seen = NULL;
+    cJSON *child;
+    int r = 0;
+
+    if (depth == depth_max && json_is_container(j))
+        return error_set(e, -EINVAL, "the document nests deeper than %zu levels", depth_max);
+    cJSON_ArrayForEach (child, j) {
+        if (child->string != NULL) {
+            cJSON *const *node = tsearch(child, &seen, json_member_compare);
+
+            if (node == NULL)
+                r = error_set_errno(e, -ENOMEM, "cannot parse the document");
+            else if (*node != child)
+                r = error_set(e, -EINVAL, "duplicate key \"%.64s\" in a mapping", child->string);
+        }
+        if (r >= 0)
+            r = check_members(child, depth + 1, depth_max, e);
+        if (r < 0)
+            break;
+    }
+    tdestroy(seen, json_member_keep);
+    return r;
+}
+
+int json_check_members(const cJSON *j, size_t depth_max, struct error *e)
+{
+    return check_members(j, 0, depth_max, e);
 }
 
 int json_add_text(cJSON *j, const char *key, const char *text)

@@ -21,6 +21,24 @@ const char *json_text(const cJSON *j, const char *key);
 /* Whether a member is true; any other value counts as false. */
 bool json_is_true(const cJSON *j, const char *key);
 
+/* Whether it is an object or an array. */
+static inline bool json_is_container(const cJSON *j)
+{
+    return cJSON_IsArray(j) || cJSON_IsObject(j);
+}
+
+/* For a tsearch(3) tree of an object's members by their names. */
+int json_member_compare(const void *a, const void *b);
+/* For tdestroy(3) of such a tree: the members belong to their object. */
+void json_member_keep(void *member);
+
+/*
+ * Check what cJSON does not: that no object has a name twice, and the depth.
+ * @depth_max: of objects and arrays within each other
+ * Return: 0; -EINVAL or -ENOMEM with @e.
+ */
+int json_check_members(const cJSON *j, size_t depth_max, struct error *e);
+
 /* Add a string member; NULL adds nothing. Return: 0 or -ENOMEM. */
 int json_add_text(cJSON *j, const char *key, const char *text);
 int json_add_number(cJSON *j, const char *key, double n);

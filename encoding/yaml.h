@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * YAML and JSON text to cJSON, with the meaning that kubectl gives it: see yaml.c.
+ * YAML and JSON text to cJSON, with the meaning that kubectl gives it: see yaml.c and
+ * yaml_builder.c.
+ *
+ * Thread: any.
  */
-#include <cjson/cJSON.h>
-
-#include "encoding/json.h"
-
-/* Far above any manifest that an API server accepts; they bound the cost of hostile text. */
-#define YAML_MAX_BYTES  (16u << 20)     /* of text; and of all copies by aliases and merges */
-#define YAML_MAX_DEPTH  256u            /* a CustomResourceDefinition's schema reaches about 60 */
-#define YAML_MAX_VALUES JSON_MAX_VALUES /* of one document, aliases expanded */
+#include "encoding/yaml_limits.h"
 
 /* One document of a stream, passed to a yaml_document_fn. */
 struct yaml_document {

@@ -11,79 +11,28 @@
  * payload is computed again from all of them; one with the same paths and bytes is not reported
  * (E1 to E3).
  *
- * With `tls: hold` a member keeps the last object whose certificate and key matched and were not
- * expired when it arrived, and shows it as long as the newest object is no such pair. Other sources
- * are updated meanwhile. An accepted pair is shown after its expiry, too, as there is no better
- * one.
- *
- * With `check` the same holds for an object with a value that is not what the checks say (check.c).
+ * What a member shows is member.c's: the newest object, or an older one while `tls: hold`, `check`,
+ * the object's annotations or an order of the node's administrator hold the newest. Other sources
+ * are updated meanwhile. volume_show_due() looks for members whose turn has come.
  *
  * With a command in `check` the files as a whole are a candidate first (candidate.c), and the
  * payload stays until the command accepts them. What it accepts while newer content waits is shown
  * as well, unless it has since become wrong to show (is_outdated()).
  *
- * The annotations of an object may stage its updates (staging.c): a member keeps what it shows
- * until its turn comes, which volume_show_due() looks for. A member that shows nothing takes the
- * newest object, staged or not; but if readers get content of an earlier process, an update of it
- * is staged as well. Then there is no older object, and the whole volume waits.
- *
- * An order of the node's administrator stages an update as well: a paused member keeps what it
- * shows, and one whose last update was undone shows what was there before, until the object's
- * content changes. That is kept for UNDO_FOR only, as nothing else needs it. Orders of an earlier
- * process go on with the content that readers get from it. What was undone is known by its place
- * (staging.c), a hash: one of 2^32 other contents is taken for it, and waits for a further update.
- *
- * With `onRevoked: remove` a member that we may not read any more counts as an optional object that
- * was deleted (G9), until we may read it again. This concerns content that was shown, by an earlier
- * process perhaps: a volume without any waits for its first one. The object's files go at once,
- * also while a check or an order holds the others.
+ * With `onRevoked: remove` the files of an object that we may not read any more go at once, also
+ * while a check or an order holds the others.
  */
 #include "volume/volume.h"
 
 #include "base/log.h"
-#include "volume/check.h"
-#include "volume/staging.h"
-
-/* A program that an update breaks is noticed within that time. */
-#define UNDO_FOR SPAN_SEC(3600)
-
-/* Why a member shows an older object than the newest. */
-enum hold {
-    HOLD_NONE,
-    HOLD_TLS,     /* `tls: hold`: the newest is no pair of certificate and key, or expired */
-    HOLD_CHECK,   /* `check`: a value of the newest is invalid */
-    HOLD_INVALID, /* an annotation cannot be read */
-    HOLD_STAGED,
-};
-
-struct member {
-    struct volume *volume;
-    struct store_subscription *subscription;
-    /* the input of the last projection */
-    enum store_presence presence;
-    struct object *object;   /* the newest seen; a reference */
-    struct object *shown;    /* input of the payload: the same, or an older one that is held */
-    struct object *passed;   /* input of the last payload that was passed on */
-    struct object *previous; /* that of the one before; NULL: none, or not kept */
-    mono_us previous_until;
-    struct volume_kept_order order;
-    enum hold hold;
-    mono_us offered_at;  /* HOLD_STAGED: when the content or its staging changed */
-    mono_us due_at;      /* HOLD_STAGED: when it is shown; SPAN_FOREVER: not by itself */
-    struct tls_pair tls; /* of object, if it is one */
-    bool is_invalid;     /* object, by `check` */
-    bool is_revoked;     /* not shown any more */
-};
 
 struct volume {
     const struct volume_spec *spec; /* borrowed */
     const struct volume_callbacks *callbacks;
     void *userdata;
-    const char *who;        /* borrowed */
-    struct member *members; /* one for each source */
-    bool is_starting;       /* not all of them are subscribed yet */
-    bool keeps_previous;
-    unsigned n_order_changes;
+    struct member_volume of_members; /* what they know of the volume */
+    struct member *members;          /* one for each source */
+    bool is_starting;                /* not all of them are subscribed yet */
     struct payload *adopted; /* of an earlier process, until the first of this one; or NULL */
     struct payload *payload; /* the last good one, NULL before the first */
     struct candidate candidate;
@@ -113,169 +62,7 @@ static void volume_move(struct volume *v, enum volume_state state)
     v->state = state;
 }
 
-/* ---- objects */
-
-static void set_order(struct member *m, enum volume_order order)
-{
-    if (order == VOLUME_ORDER_UNDONE)
-        m->order.undone = staging_place(m->volume->who, m->object);
-    m->order.order = order;
-    m->volume->n_order_changes++;
-}
-
-static bool is_bad_pair(const struct member *m)
-{
-    struct error ignored;
-
-    return m->volume->spec->holds_tls && tls_is_pair(m->object) &&
-           tls_pair_problem(&m->tls, clock_wall(), &ignored);
-}
-
-static const char *labels_of(const struct volume *v)
-{
-    return v->callbacks->labels != NULL ? v->callbacks->labels(v->userdata) : NULL;
-}
-
-static mono_us due_at(const struct member *m)
-{
-    const struct object_staging *staging = &m->object->staging;
-    span_us delay =
-        staging_delay(staging, staging_place(m->volume->who, m->object), labels_of(m->volume));
-
-    return delay == SPAN_FOREVER ? SPAN_FOREVER : m->offered_at + delay;
-}
-
-static bool is_staged(const struct object_staging *s)
-{
-    return s->is_paused || s->has_first || s->over != 0 || s->invalid != NULL;
-}
-
-/* Decide whether the newest object is shown. @now: sets due_at if it is staged */
-static enum hold member_find_hold(struct member *m, mono_us now)
-{
-    if (is_bad_pair(m))
-        return HOLD_TLS;
-    if (m->is_invalid)
-        return HOLD_CHECK;
-    if (m->order.order != VOLUME_ORDER_NONE && (m->shown != NULL || m->volume->adopted != NULL)) {
-        m->due_at = SPAN_FOREVER;
-        return m->shown != NULL && object_same_content(m->shown, m->object) ? HOLD_NONE
-                                                                            : HOLD_STAGED;
-    }
-    if (!is_staged(&m->object->staging))
-        return HOLD_NONE;
-    if (m->shown != NULL ? object_same_content(m->shown, m->object) : m->volume->adopted == NULL)
-        return HOLD_NONE;
-    m->due_at = due_at(m);
-    if (m->due_at <= now)
-        return HOLD_NONE;
-    return m->object->staging.invalid != NULL ? HOLD_INVALID : HOLD_STAGED;
-}
-
-/* Readers get @object, or none, which an order to undo has put back, or which replaces something.
- */
-static void member_note_passed(struct member *m, struct object *object, mono_us now)
-{
-    if (m->passed == object)
-        return;
-    if (m->passed != NULL && object != NULL && m->order.order != VOLUME_ORDER_UNDONE &&
-        !object_same_content(m->passed, object)) {
-        object_unref(m->previous);
-        m->previous = m->volume->keeps_previous ? object_ref(m->passed) : NULL;
-        m->previous_until = now + UNDO_FOR;
-    }
-    object_unref(m->passed);
-    m->passed = object != NULL ? object_ref(object) : NULL;
-}
-
-/* Show the newest object unless it is held. */
-static void member_show(struct member *m, mono_us now)
-{
-    m->hold = member_find_hold(m, now);
-    if (m->hold != HOLD_NONE)
-        return;
-    object_unref(m->shown);
-    m->shown = object_ref(m->object);
-}
-
-/* Whether the roll-out of the newest object goes on with @object: other metadata has changed. */
-static bool goes_on(const struct member *m, const struct object *object)
-{
-    return m->hold == HOLD_STAGED && object_same_staging(m->object, object) &&
-           object_same_content(m->object, object);
-}
-
-/* Return: 0; -EINVAL with the reason in @e. */
-static int member_check(const struct member *m, struct error *e)
-{
-    const struct volume_spec *spec = m->volume->spec;
-
-    return volume_check_object(spec->checks, &spec->sources[m - m->volume->members], m->object, e);
-}
-
-static void member_set_object(struct member *m, struct object *object, mono_us now)
-{
-    struct error ignored = ERROR_INIT;
-
-    assert(m->object == NULL || m->shown != NULL || m->hold != HOLD_NONE);
-    if (!goes_on(m, object))
-        m->offered_at = now;
-    object_unref(m->object);
-    m->object = object_ref(object);
-    if (m->order.order == VOLUME_ORDER_UNDONE &&
-        m->order.undone != staging_place(m->volume->who, object))
-        set_order(m, VOLUME_ORDER_NONE);
-    if (tls_is_pair(object))
-        tls_pair_check(object, &m->tls);
-    m->is_invalid = member_check(m, &ignored) < 0;
-    member_show(m, now);
-}
-
-/* An object that is deleted and created again is examined again. */
-static void member_clear(struct member *m)
-{
-    m->object = object_unref(m->object);
-    m->shown = object_unref(m->shown);
-    m->passed = object_unref(m->passed);
-    m->previous = object_unref(m->previous);
-    m->hold = HOLD_NONE;
-}
-
-/* Read the store. Return: whether the object was replaced, deleted or revoked. */
-static bool member_update(struct member *m, mono_us now)
-{
-    const struct store_view *view = store_peek(m->subscription);
-    bool is_shown = m->volume->payload != NULL || m->volume->adopted != NULL;
-    bool is_revoked =
-        m->volume->spec->removes_revoked && is_shown && view->refusal == STORE_REVOKED;
-    struct object *object = view->presence == STORE_PRESENT && !is_revoked ? view->object : NULL;
-
-    if (view->presence == m->presence && object == m->object && is_revoked == m->is_revoked)
-        return false;
-    m->presence = view->presence;
-    m->is_revoked = is_revoked;
-    if (object != NULL)
-        member_set_object(m, object, now);
-    else
-        member_clear(m);
-    return true;
-}
-
 /* ---- the payload */
-
-static void member_explain_hold(const struct member *m, struct error *e)
-{
-    if (m->hold == HOLD_TLS)
-        tls_pair_problem(&m->tls, clock_wall(), e);
-    else if (m->hold == HOLD_CHECK)
-        member_check(m, e);
-    else if (m->order.order == VOLUME_ORDER_PAUSED)
-        error_set(e, -EBUSY, "paused by `secretfs rollout pause`");
-    else if (m->order.order == VOLUME_ORDER_UNDONE)
-        error_set(e, -EBUSY, "undone by `secretfs rollout undo`");
-    else
-        staging_explain(&m->object->staging, labels_of(m->volume), e);
-}
 
 /* Return: 0; -EINVAL if an object is held back and no older one can be shown. @e: why, in both. */
 static int check_held_back(struct volume *v, struct error *e)
@@ -341,18 +128,6 @@ static void start_check(struct volume *v, mono_us now)
 
     if (v->callbacks->check(v->userdata, c->running, &e) < 0)
         candidate_end(c, c->running, VOLUME_NOT_CHECKED, e.text, now, &none);
-}
-
-/*
- * Whether the member may go on with an object that it has shown before. One that an order or the
- * object's annotations hold shows what it shows, and nothing older.
- */
-static bool member_may_show(const struct member *m, const struct object *object)
-{
-    if (m->shown == NULL || !streq(m->shown->uid, object->uid))
-        return false;
-    return (m->order.order == VOLUME_ORDER_NONE && !is_staged(&m->object->staging)) ||
-           object_same_content(m->shown, object);
 }
 
 static bool may_show(const struct volume *v, const struct object *object)
@@ -484,16 +259,8 @@ static void show_what_was_adopted(struct volume *v)
     if (project_objects(v, true, &payload, &ignored) != 0 ||
         !payload_same_content(v->adopted, payload))
         return;
-    for (size_t i = 0; i < v->spec->n_sources; i++) {
-        struct member *m = &v->members[i];
-
-        if (m->object == NULL || m->shown != NULL || m->hold == HOLD_TLS || m->hold == HOLD_CHECK)
-            continue;
-        m->hold = HOLD_NONE;
-        m->shown = object_ref(m->object);
-        if (m->order.order == VOLUME_ORDER_UNDONE)
-            set_order(m, VOLUME_ORDER_NONE);
-    }
+    for (size_t i = 0; i < v->spec->n_sources; i++)
+        member_show_adopted(&v->members[i]);
 }
 
 /* Names the first source: a volume has no name of its own in this room. */
@@ -510,6 +277,8 @@ static void set_payload(struct volume *v, struct payload *payload_consumed, mono
     v->adopted = payload_unref(v->adopted);
     payload_unref(v->payload);
     v->payload = payload_consumed;
+    v->of_members.is_adopted = false;
+    v->of_members.is_shown = true;
     v->callbacks->payload(v->userdata, v->payload, received_at);
 }
 
@@ -646,13 +415,19 @@ int volume_new(struct store *store, struct store *pods, const struct volume_spec
     if (v == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
     v->spec = spec;
-    v->who = who;
     v->adopted = adopted != NULL && adopted->payload != NULL ? payload_ref(adopted->payload) : NULL;
     v->members = calloc(spec->n_sources + 1, sizeof(*v->members));
     if (v->members == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
+    v->of_members = (struct member_volume){.spec = spec,
+                                           .who = who,
+                                           .labels = callbacks->labels,
+                                           .userdata = userdata,
+                                           .is_adopted = v->adopted != NULL,
+                                           .is_shown = v->adopted != NULL};
     for (size_t i = 0; i < spec->n_sources; i++) {
-        v->members[i].volume = v;
+        v->members[i].volume = &v->of_members;
+        v->members[i].source = &spec->sources[i];
         if (v->adopted != NULL && adopted->orders != NULL)
             v->members[i].order = adopted->orders[i];
     }
@@ -756,7 +531,7 @@ bool volume_is_staged(const struct volume *volume)
     if (volume_has_candidate(volume) && volume->candidate.reason.owned != NULL)
         return false;
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
-        enum hold hold = volume->members[i].hold;
+        enum member_hold hold = volume->members[i].hold;
 
         if (hold != HOLD_NONE && hold != HOLD_STAGED)
             return false;
@@ -771,12 +546,9 @@ mono_us volume_due_at(const struct volume *volume)
     mono_us due = candidate_due(&volume->candidate);
 
     for (size_t i = 0; i < volume->spec->n_sources; i++) {
-        const struct member *m = &volume->members[i];
+        mono_us member_due = member_due_at(&volume->members[i]);
 
-        if (m->hold == HOLD_STAGED && m->due_at < due)
-            due = m->due_at;
-        if (m->previous != NULL && m->previous_until < due)
-            due = m->previous_until;
+        due = member_due < due ? member_due : due;
     }
     return due;
 }
@@ -787,16 +559,8 @@ void volume_show_due(struct volume *volume, mono_us now)
 
     if (candidate_check_again(&volume->candidate, now))
         start_check(volume, now);
-    for (size_t i = 0; i < volume->spec->n_sources; i++) {
-        struct member *m = &volume->members[i];
-
-        if (m->previous != NULL && m->previous_until <= now)
-            m->previous = object_unref(m->previous);
-        if (m->hold != HOLD_STAGED || m->due_at > now)
-            continue;
-        member_show(m, now);
-        is_changed = true;
-    }
+    for (size_t i = 0; i < volume->spec->n_sources; i++)
+        is_changed |= member_show_due(&volume->members[i], now);
     if (!is_changed)
         return;
     volume_update(volume, now);
@@ -825,45 +589,40 @@ void volume_labels_changed(struct volume *volume, mono_us now)
 
 void volume_keep_previous(struct volume *volume)
 {
-    volume->keeps_previous = true;
+    volume->of_members.keeps_previous = true;
 }
 
-/* Decide again what the member shows. */
-static void member_apply_order(struct member *m, enum volume_order order, mono_us now)
+/* The order of source @i has changed. */
+static void on_ordered(struct volume *v, size_t i, mono_us now)
 {
-    struct volume *v = m->volume;
-
-    set_order(m, order);
-    if (m->object != NULL) {
-        member_show(m, now);
+    if (v->members[i].object != NULL)
         volume_update(v, now);
-    }
     v->callbacks->state(v->userdata);
 }
 
 void volume_pause(struct volume *volume, size_t i, mono_us now)
 {
     assert(i < volume->spec->n_sources);
-    member_apply_order(&volume->members[i], VOLUME_ORDER_PAUSED, now);
+    member_order(&volume->members[i], VOLUME_ORDER_PAUSED, now);
+    on_ordered(volume, i, now);
 }
 
 void volume_resume(struct volume *volume, size_t i, mono_us now)
 {
     assert(i < volume->spec->n_sources);
-    member_apply_order(&volume->members[i], VOLUME_ORDER_NONE, now);
+    member_order(&volume->members[i], VOLUME_ORDER_NONE, now);
+    on_ordered(volume, i, now);
 }
 
 int volume_undo(struct volume *volume, size_t i, mono_us now)
 {
-    struct member *m = &volume->members[i];
+    int r;
 
     assert(i < volume->spec->n_sources);
-    if (m->previous == NULL || m->object == NULL)
-        return -ENOENT;
-    object_unref(m->shown);
-    m->shown = TAKE(m->previous);
-    member_apply_order(m, VOLUME_ORDER_UNDONE, now);
-    return 0;
+    r = member_undo(&volume->members[i], now);
+    if (r == 0)
+        on_ordered(volume, i, now);
+    return r;
 }
 
 struct volume_kept_order volume_order(const struct volume *volume, size_t i)
@@ -874,7 +633,7 @@ struct volume_kept_order volume_order(const struct volume *volume, size_t i)
 
 unsigned volume_order_changes(const struct volume *volume)
 {
-    return volume->n_order_changes;
+    return volume->of_members.n_order_changes;
 }
 
 const struct object *volume_shown_object(const struct volume *volume, size_t i)

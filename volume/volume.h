@@ -6,9 +6,8 @@
  * Thread: the event loop's.
  */
 #include "volume/candidate.h"
+#include "volume/member.h"
 #include "volume/missing.h"
-#include "volume/spec.h"
-#include "volume/tls.h"
 
 struct volume;
 
@@ -37,23 +36,6 @@ struct volume_callbacks {
      * next event. Return: NULL: it has no pod, or they are unknown. NULL: the same.
      */
     const char *(*labels)(void *userdata);
-};
-
-/*
- * Orders of the node's administrator, besides the annotations of an object: its updates are not
- * shown, or the content before the last one is shown. Each lasts until volume_resume(), that of
- * volume_undo() also until the object's content changes.
- */
-enum volume_order {
-    VOLUME_ORDER_NONE,
-    VOLUME_ORDER_PAUSED,
-    VOLUME_ORDER_UNDONE,
-};
-
-/* An order, as the next process gets it. */
-struct volume_kept_order {
-    enum volume_order order;
-    uint64_t undone; /* staging_place() of what was undone, by which it is known again */
 };
 
 /* What an earlier process has left of the volume. */

@@ -24,7 +24,7 @@ struct node_volume_context {
     const struct published_observer *observer; /* or NULL */
     struct store *pods;                        /* what volumes show of their pods; or NULL */
     struct node_pods *known_pods;              /* for their labels; or NULL */
-    bool keeps_previous;                       /* as volume_keep_previous() */
+    bool keeps_previous;                       /* see struct volume_options */
     struct commands *commands;                 /* of the administrator; NULL: none */
 };
 

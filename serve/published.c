@@ -720,11 +720,25 @@ static int adopt(struct published *p, struct error *e)
     return r;
 }
 
+static int make_volume(struct published *p, struct error *e)
+{
+    static const struct volume_callbacks callbacks = {
+        .payload = on_payload, .check = on_check, .state = on_volume_state, .labels = on_labels};
+    const struct volume_options options = {.store = p->options.store,
+                                           .pods = p->options.pods,
+                                           .spec = p->options.spec,
+                                           .namespace = p->options.namespace,
+                                           .who =
+                                               p->own_who != NULL ? p->own_who : p->options.pod_uid,
+                                           .adopted = p->options.adopted,
+                                           .keeps_previous = p->options.keeps_previous};
+
+    return volume_new(&options, &callbacks, p, &p->volume, e);
+}
+
 int published_init(struct published *p, sd_event *event, const struct published_options *options,
                    const struct published_callbacks *callbacks, void *userdata, struct error *e)
 {
-    static const struct volume_callbacks volume_callbacks = {
-        .payload = on_payload, .check = on_check, .state = on_volume_state, .labels = on_labels};
     int r;
 
     *p = (struct published){.options = *options,
@@ -738,13 +752,9 @@ int published_init(struct published *p, sd_event *event, const struct published_
     r = adopt(p, e);
     if (r < 0)
         return r;
-    r = volume_new(options->store, options->pods, options->spec, options->namespace,
-                   p->own_who != NULL ? p->own_who : options->pod_uid, &options->adopted,
-                   &volume_callbacks, p, &p->volume, e);
+    r = make_volume(p, e);
     if (r < 0)
         return r;
-    if (options->keeps_previous)
-        volume_keep_previous(p->volume);
     on_volume_state(p); /* for changes before volume_new() returned */
     return 0;
 }

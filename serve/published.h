@@ -46,7 +46,7 @@ struct published_options {
     struct volume_adopted adopted; /* of an earlier process */
     const char *adopted_generation;
     uint64_t adopted_directory; /* node id of the volume's directory */
-    bool keeps_previous;        /* as volume_keep_previous() */
+    bool keeps_previous;        /* see struct volume_options */
     struct commands *commands;  /* that check content; NULL: none */
 };
 

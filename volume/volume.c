@@ -363,21 +363,20 @@ static void on_store_changed(void *userdata, const struct store_view *view)
 
 /* ---- the volume */
 
-static int subscribe_all(struct volume *v, struct store *store, struct store *pods,
-                         const char *namespace, struct error *e)
+static int subscribe_all(struct volume *v, const struct volume_options *options, struct error *e)
 {
     for (size_t i = 0; i < v->spec->n_sources; i++) {
         const struct volume_source *source = &v->spec->sources[i];
-        const struct object_key key = {.kind = source->kind,
-                                       .namespace =
-                                           object_kind_is_namespaced(source->kind) ? namespace : "",
-                                       .name = source->name,
-                                       .detail = source->detail};
+        const struct object_key key = {
+            .kind = source->kind,
+            .namespace = object_kind_is_namespaced(source->kind) ? options->namespace : "",
+            .name = source->name,
+            .detail = source->detail};
         bool is_stored = object_kind_is_stored(source->kind);
         int r;
 
-        assert(is_stored || (pods != NULL && source->detail != NULL));
-        r = store_subscribe(is_stored ? store : pods, &key, on_store_changed, v,
+        assert(is_stored || (options->pods != NULL && source->detail != NULL));
+        r = store_subscribe(is_stored ? options->store : options->pods, &key, on_store_changed, v,
                             &v->members[i].subscription, e);
         if (r < 0)
             return r;
@@ -404,37 +403,47 @@ static void volume_start(struct volume *v)
     v->callbacks->state(v->userdata);
 }
 
-int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const char *who, const struct volume_adopted *adopted,
-               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
-               struct error *e)
+/* Return: 0 or -ENOMEM. */
+static int make_members(struct volume *v, const struct volume_adopted *adopted)
+{
+    size_t n = v->spec->n_sources;
+
+    v->members = calloc(n + 1, sizeof(*v->members));
+    if (v->members == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        v->members[i].volume = &v->of_members;
+        v->members[i].source = &v->spec->sources[i];
+        if (v->adopted != NULL && adopted->orders != NULL)
+            v->members[i].order = adopted->orders[i];
+    }
+    return 0;
+}
+
+int volume_new(const struct volume_options *options, const struct volume_callbacks *callbacks,
+               void *userdata, struct volume **ret_volume, struct error *e)
 {
     _cleanup_(volume_freep) struct volume *v = calloc(1, sizeof(*v));
+    struct payload *adopted = options->adopted.payload;
     int r;
 
     if (v == NULL)
         return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    v->spec = spec;
-    v->adopted = adopted != NULL && adopted->payload != NULL ? payload_ref(adopted->payload) : NULL;
-    v->members = calloc(spec->n_sources + 1, sizeof(*v->members));
-    if (v->members == NULL)
-        return error_set_errno(e, -ENOMEM, "cannot set the volume up");
-    v->of_members = (struct member_volume){.spec = spec,
-                                           .who = who,
-                                           .labels = callbacks->labels,
-                                           .userdata = userdata,
-                                           .is_adopted = v->adopted != NULL,
-                                           .is_shown = v->adopted != NULL};
-    for (size_t i = 0; i < spec->n_sources; i++) {
-        v->members[i].volume = &v->of_members;
-        v->members[i].source = &spec->sources[i];
-        if (v->adopted != NULL && adopted->orders != NULL)
-            v->members[i].order = adopted->orders[i];
-    }
+    v->spec = options->spec;
     v->callbacks = callbacks;
     v->userdata = userdata;
     v->is_starting = true;
-    r = subscribe_all(v, store, pods, namespace, e);
+    v->adopted = adopted != NULL ? payload_ref(adopted) : NULL;
+    v->of_members = (struct member_volume){.spec = options->spec,
+                                           .who = options->who,
+                                           .labels = callbacks->labels,
+                                           .userdata = userdata,
+                                           .is_adopted = adopted != NULL,
+                                           .is_shown = adopted != NULL,
+                                           .keeps_previous = options->keeps_previous};
+    if (make_members(v, &options->adopted) < 0)
+        return error_set_errno(e, -ENOMEM, "cannot set the volume up");
+    r = subscribe_all(v, options, e);
     if (r < 0)
         return r;
     volume_start(v);
@@ -586,11 +595,6 @@ void volume_labels_changed(struct volume *volume, mono_us now)
 }
 
 /* ---- orders */
-
-void volume_keep_previous(struct volume *volume)
-{
-    volume->of_members.keeps_previous = true;
-}
 
 /* The order of source @i has changed. */
 static void on_ordered(struct volume *v, size_t i, mono_us now)

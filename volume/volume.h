@@ -44,20 +44,23 @@ struct volume_adopted {
     const struct volume_kept_order *orders; /* for each source of the spec; NULL: none */
 };
 
+struct volume_options {
+    struct store *store;            /* of Secrets and ConfigMaps */
+    struct store *pods;             /* of what is made of its pod; NULL if the spec has no such */
+    const struct volume_spec *spec; /* outlives the volume, like who */
+    const char *who;                /* what is unique to the volume, for staged updates */
+    const char *namespace;          /* of its objects */
+    struct volume_adopted adopted;
+    bool keeps_previous; /* what an update replaces, for volume_undo(), for an hour */
+};
+
 /*
- * @store: of Secrets and ConfigMaps
- * @pods:  of what is made of the volume's pod; NULL if the spec has no such source
- * @spec: borrowed, outlives the volume
- * @namespace: of its objects; copied
- * @who: what is unique to the volume, for staged updates; borrowed, outlives the volume
- * @adopted: borrowed for the call; NULL: nothing
+ * @options: borrowed for the call
  * @callbacks: outlive the volume; may be called before this returns
  * Return: 0, *ret_volume is the caller's; -ENOMEM; the source's errors, with @e.
  */
-int volume_new(struct store *store, struct store *pods, const struct volume_spec *spec,
-               const char *namespace, const char *who, const struct volume_adopted *adopted,
-               const struct volume_callbacks *callbacks, void *userdata, struct volume **ret_volume,
-               struct error *e);
+int volume_new(const struct volume_options *options, const struct volume_callbacks *callbacks,
+               void *userdata, struct volume **ret_volume, struct error *e);
 struct volume *volume_free(struct volume *volume);
 DEFINE_CLEANUP(struct volume *, volume_free)
 
@@ -85,8 +88,6 @@ bool volume_is_held(const struct volume *volume);
 /* Whether that is so because of a roll-out, a pause or a check that runs, and nothing is wrong: the
  * check that has ended before has refused nothing. */
 bool volume_is_staged(const struct volume *volume);
-/* Keep what an update replaces for volume_undo(), for an hour. Called right after volume_new(). */
-void volume_keep_previous(struct volume *volume);
 /*
  * Each concerns the object of source @i; payload() and state() may be called.
  * Return: 0; -ENOENT: there is no content before, or none is kept.

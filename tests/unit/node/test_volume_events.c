@@ -158,6 +158,7 @@ static int setup(void **state)
     static char namespace[] = "prod", pod[] = "web-0";
     const struct node_volume_events_options options = {
         .driver_name = "d", .node_id = "n", .check_after = SPAN_MS(1)};
+    struct volume_options volume = {.namespace = "prod", .who = "who"};
     struct fixture *f = calloc(1, sizeof(*f));
     struct volume_source *member;
     struct published *p;
@@ -186,9 +187,9 @@ static int setup(void **state)
         .store = f->store, .spec = f->spec, .namespace = namespace, .pod = pod};
     p->state = PUBLISHED_READY;
     p->logged_certificates = f->certificates;
-    assert_int_equal(volume_new(f->store, NULL, f->spec, "prod", "who", NULL, &callbacks, f,
-                                &f->volume.published.volume, NULL),
-                     0);
+    volume.spec = f->spec;
+    volume.store = f->store;
+    assert_int_equal(volume_new(&volume, &callbacks, f, &f->volume.published.volume, NULL), 0);
     put(f);
     *state = f;
     return 0;

@@ -31,6 +31,7 @@ struct fixture {
     struct payload *checked; /* the newest that check() was called with */
     unsigned n_checks;
     bool refuses_checks;
+    bool keeps_previous; /* set before begin() */
 };
 
 static int watch(void *userdata, const struct object_key *key, struct error *e)
@@ -97,18 +98,29 @@ static int setup(void **state)
     return 0;
 }
 
+static struct volume_options options_of(const struct fixture *f)
+{
+    return (struct volume_options){.store = f->store,
+                                   .spec = f->spec,
+                                   .namespace = "default",
+                                   .who = "who",
+                                   .keeps_previous = f->keeps_previous};
+}
+
 /* Make the volume; once for each test. @adopted: what readers get from an earlier process */
 static void begin_adopted(struct fixture *f, const char *yaml, const struct volume_adopted *adopted)
 {
     static const struct volume_callbacks callbacks = {
         .payload = on_payload, .check = on_check, .state = on_state, .labels = labels};
+    struct volume_options options;
     struct error e = ERROR_INIT;
 
     if (volume_spec_parse(yaml, strlen(yaml), &f->spec, &e) < 0)
         fail_msg("%s: %s", yaml, e.text);
-    assert_int_equal(volume_new(f->store, NULL, f->spec, "default", "who", adopted, &callbacks, f,
-                                &f->volume, NULL),
-                     0);
+    options = options_of(f);
+    if (adopted != NULL)
+        options.adopted = *adopted;
+    assert_int_equal(volume_new(&options, &callbacks, f, &f->volume, NULL), 0);
 }
 
 static void begin(struct fixture *f, const char *yaml)
@@ -513,13 +525,13 @@ static void second_volume_starts_with_what_is_known(void **state)
 {
     static const struct volume_callbacks callbacks = {.payload = on_payload, .state = on_state};
     struct fixture *f = *state;
+    struct volume_options options;
     struct volume *second = NULL;
 
     begin(f, WHOLE);
     put(f, &secret, "k=1", "u", 7);
-    assert_int_equal(
-        volume_new(f->store, NULL, f->spec, "default", "who", NULL, &callbacks, f, &second, NULL),
-        0);
+    options = options_of(f);
+    assert_int_equal(volume_new(&options, &callbacks, f, &second, NULL), 0);
     assert_int_equal(f->n_payloads, 2);
     assert_int_equal(f->last_received_at, 7);
     assert_state(f, VOLUME_CURRENT, "");
@@ -816,8 +828,8 @@ static void other_sources_are_updated_beside_a_staged_one(void **state)
 
 static void begin_with_orders(struct fixture *f)
 {
+    f->keeps_previous = true;
     begin(f, WHOLE);
-    volume_keep_previous(f->volume);
     offer(f, "k=1", STAGED(.over = 0));
 }
 
@@ -1119,13 +1131,13 @@ static void source_that_refuses(void **state)
     static const char yaml[] =
         "projected: {sources: [{secret: {name: s}}, {configMap: {name: c}}]}";
     struct fixture *f = *state;
+    struct volume_options options;
     struct error e = ERROR_INIT;
 
     store_set_source(f->store, &source, f);
     assert_int_equal(volume_spec_parse(yaml, strlen(yaml), &f->spec, &e), 0);
-    assert_int_equal(
-        volume_new(f->store, NULL, f->spec, "default", "who", NULL, &callbacks, f, &f->volume, &e),
-        -EINVAL);
+    options = options_of(f);
+    assert_int_equal(volume_new(&options, &callbacks, f, &f->volume, &e), -EINVAL);
     assert_non_null(strstr(e.text, "no ConfigMaps here"));
     assert_null(f->volume);
     assert_int_equal(f->n_watched, 0);
@@ -1139,6 +1151,7 @@ static int follow(void *userdata)
     static const struct object_input input = {.key = "k", .text = "v", .len = 1};
     const struct object like = {.key = secret, .resource_version = "1"};
     struct fixture f = {.spec = userdata};
+    struct volume_options options;
     struct object *object = NULL;
     struct error e = ERROR_INIT;
     int r = store_new(&f.store);
@@ -1146,7 +1159,8 @@ static int follow(void *userdata)
     if (r < 0)
         return r;
     store_set_source(f.store, &source, &f);
-    r = volume_new(f.store, NULL, f.spec, "default", "who", NULL, &callbacks, &f, &f.volume, &e);
+    options = options_of(&f);
+    r = volume_new(&options, &callbacks, &f, &f.volume, &e);
     if (r == 0)
         r = object_new(&like, &input, 1, &object, &e);
     if (r == 0)
@@ -1301,8 +1315,8 @@ static void order_ends_the_check_of_older_content(void **state)
 {
     struct fixture *f = *state;
 
+    f->keeps_previous = true;
     begin(f, WITH_COMMAND);
-    volume_keep_previous(f->volume);
     for (unsigned i = 1; i <= 2; i++) {
         put(f, &secret, i == 1 ? "k=1" : "k=2", "u", i);
         end_check(f, NULL);
@@ -1330,8 +1344,8 @@ static void undo_after_older_content(void **state)
 {
     struct fixture *f = *state;
 
+    f->keeps_previous = true;
     begin(f, WITH_COMMAND);
-    volume_keep_previous(f->volume);
     for (unsigned i = 1; i <= 3; i++)
         put(f, &secret, (const char *[]){"k=1", "k=2", "k=3"}[i - 1], "u", i);
     end_check(f, NULL);
@@ -1540,8 +1554,8 @@ static void undo_leads_to_what_was_shown(void **state)
 {
     struct fixture *f = *state;
 
+    f->keeps_previous = true;
     begin(f, WITH_COMMAND);
-    volume_keep_previous(f->volume);
     for (unsigned i = 1; i <= 2; i++) {
         put(f, &secret, i == 1 ? "k=1" : "k=2", "u", i);
         end_check(f, NULL);

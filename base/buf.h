@@ -3,6 +3,8 @@
 /*
  * Growing bytes with a limit. They are wiped when the buffer moves or is freed (heap.c), so it may
  * hold secret bytes for a while. There is always a NUL after the last byte.
+ *
+ * Thread: any; a buffer is one thread's at a time.
  */
 #include "base/cleanup.h"
 #include "base/util.h"
@@ -45,5 +47,5 @@ static inline const char *buf_text(const struct buf *b)
  */
 int buf_read_fd(struct buf *b, int fd) MUST_CHECK;
 
-/* As buf_read_fd() for a file by path, relative to @dir_fd as for openat(2). */
+/* As buf_read_fd() for a file by path, relative to @dir_fd as for openat(2), with its errors. */
 int buf_read_file(struct buf *b, int dir_fd, const char *path) MUST_CHECK;

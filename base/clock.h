@@ -19,6 +19,7 @@ typedef uint64_t span_us;
 #define SPAN_SEC(n)  ((span_us)(n)*1000000)
 #define SPAN_FOREVER UINT64_MAX
 
+/* Now. Thread: any, as all functions here. */
 mono_us clock_mono(void);
 boot_us clock_boot(void);
 struct timespec clock_wall(void);

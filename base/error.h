@@ -7,6 +7,8 @@
  * `struct error *` beside their -errno. The innermost function writes what failed and what to do;
  * its callers put their context in front. The text has a fixed size, so that reporting a failure
  * cannot fail. It never holds secret bytes.
+ *
+ * Thread: any; an error is one thread's at a time.
  */
 #include "base/util.h"
 

@@ -31,6 +31,7 @@ int log_format_parse(const char *what, const char *name, enum log_format *ret_fo
  */
 enum log_target log_target_of_stderr(void);
 
+/* What is logged from now on, and how. Called before other threads are started. */
 void log_setup(enum log_level level, enum log_format format, enum log_target target);
 /* Thread: any; other threads may write lines meanwhile. */
 void log_set_target(enum log_target target);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Reading /proc/PID/mountinfo, line by line. Source: proc_pid_mountinfo(5). */
+/* Reading /proc/PID/mountinfo, line by line. Thread: any. Source: proc_pid_mountinfo(5). */
 #include <sys/types.h>
 
 #include "base/util.h"

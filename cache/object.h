@@ -50,6 +50,7 @@ struct object_key {
     const char *detail; /* what of it, for kinds other than Secret and ConfigMap; NULL: "" */
 };
 
+/* An order of keys, for tsearch(3): by kind, namespace, name, detail. Thread: any. */
 int object_key_compare(const struct object_key *a, const struct object_key *b);
 /* "secret/NAMESPACE/NAME", or "clustertrustbundle/NAME", for logs and messages. Return: @buf. */
 #define OBJECT_KEY_TEXT_SIZE 544 /* two names of at most 253 characters */

@@ -57,8 +57,9 @@ void secmem_seal(void *block);
 /* Wipe and unmap. @block may be NULL. Thread: any. */
 void secmem_free(void *block);
 
-size_t secmem_bytes(void);          /* in blocks now, whole pages */
-size_t secmem_unlocked_bytes(void); /* the part of it that could not be locked */
+/* What blocks take now, in whole pages; the part of it that could not be locked. Thread: any. */
+size_t secmem_bytes(void);
+size_t secmem_unlocked_bytes(void);
 
 /* Return: how many bytes the process may lock after secmem_harden(); -1: no limit. */
 int64_t secmem_lockable_bytes(void);

@@ -44,4 +44,5 @@ struct audit_counts {
     uint64_t n_written;
     uint64_t n_dropped;
 };
+/* Lines so far. Thread: any. */
 struct audit_counts audit_counts(struct audit *audit);

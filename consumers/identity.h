@@ -2,7 +2,7 @@
 #pragma once
 /*
  * What the kernel's text about a process says of who reads a volume: a container of a pod, a unit
- * of systemd, or a process by itself. Pure: no system calls.
+ * of systemd, or a process by itself. Pure: no system calls. Thread: any.
  *
  * Processes choose their names, and users the names of their units; what is kept of them is ASCII
  * that a terminal prints.

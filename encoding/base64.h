@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+/* base64 of Secrets, kubeconfigs and documents. Thread: any. */
 #include "base/util.h"
 
 /* Return: an upper bound of the bytes that @len characters decode to. */

@@ -81,6 +81,7 @@ int json_parse_with_nul(const char *text, size_t len, cJSON **ret_json, struct e
  * Parse the JSON value at the beginning of @len bytes, as json_parse_with_nul() if @keeps_nul, else
  * as json_parse(). White space in front of it is skipped.
  * @ret_end: the byte behind it
+ * Return: as json_parse().
  */
 int json_parse_prefix(const char *text, size_t len, bool keeps_nul, cJSON **ret_json,
                       const char **ret_end, struct error *e);

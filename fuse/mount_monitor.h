@@ -57,7 +57,7 @@ void mount_subscription_request_scan(struct mount_subscription *subscription);
 /* Have them scanned in any case: what they show has been renamed. */
 void mount_subscription_rescan(struct mount_subscription *subscription);
 /*
- * The descriptor that a request is made through, for a thread with a descriptor table of its own.
- * Borrowed.
+ * Return: the descriptor that a request is made through, for a thread with a descriptor table of
+ * its own. Borrowed.
  */
 int mount_subscription_fd(const struct mount_subscription *subscription);

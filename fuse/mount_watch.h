@@ -24,7 +24,7 @@ int mount_watch_open(void);
 int mount_watch_add(sd_event *event, sd_event_io_handler_t on_changed, void *userdata,
                     sd_event_source **ret_source, struct error *e);
 
-/* Visit all mounts as mountinfo_visit() does. Thread: any. */
+/* Visit all mounts, and return, as mountinfo_visit() does. Thread: any. */
 int mount_watch_visit(mountinfo_visit_fn *visit, void *userdata);
 
 /*

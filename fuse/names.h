@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The names in a directory of the tree. */
+/* The names in a directory of the tree. Thread: any; a list is one thread's at a time. */
 #include "fuse/tree.h"
 
 struct name {
@@ -47,6 +47,7 @@ int names_walk(struct tree *tree, uint64_t dir_id, const char *path, names_visit
  */
 char *names_join(const char *directory, const char *name);
 
+/* In the order of strcmp(3). */
 void names_sort(struct names *names);
 /* Whether sorted names have @text. */
 bool names_contain(const struct names *sorted, const char *text);

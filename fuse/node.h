@@ -185,6 +185,7 @@ static inline void node_mark(struct node_table *t, struct node *n)
 /* ---- finding; NULL: the node is missing */
 
 struct node *node_by_id(struct node_table *t, uint64_t id);
+/* NULL also if the node is no file. */
 struct node *node_file_by_id(struct node_table *t, uint64_t id);
 /* The same for a request. Return: 0; -ESTALE; -EISDIR, -EINVAL for a node of another kind. */
 int node_find_file(struct node_table *t, uint64_t id, struct node **ret_file);
@@ -235,7 +236,12 @@ struct node *node_adopt(struct node_table *t, uint64_t id, enum node_kind kind);
  */
 int node_adopt_link(struct node_table *t, struct node *parent, const char *name, struct node *n,
                     uint64_t cookie);
-/* Keep an adopted node that has no name. @path: see node_find_unlinked(); NULL: unknown. */
+/*
+ * Keep an adopted node that has no name.
+ * @path: see node_find_unlinked(); NULL: unknown
+ * @held_for: node id of the volume that is charged; 0: none
+ * Return: 0; -ENOMEM.
+ */
 int node_adopt_unlinked(struct node_table *t, struct node *n, const char *path, uint64_t held_for);
 
 /*
@@ -299,6 +305,7 @@ static inline uint64_t node_take_edition(struct node_table *t)
     return t->next_id++;
 }
 
+/* st_ino is the id. Sizes and blocks are those that a tmpfs would show. */
 void node_stat(const struct node *n, struct stat *ret_stat);
 static inline bool node_is_linked(const struct node *n)
 {

@@ -109,6 +109,7 @@ void publish_entry_init(struct publish_entry *entry);
 
 /* ---- requests */
 
+/* Have a thread show that threads take steps: see publisher_probe(). */
 void publish_queue_probe(struct publish_queue *queue);
 /* There is a payload for the volume. One that is submitted already keeps its place. */
 void publish_queue_submit(struct publish_queue *queue, struct publish_entry *entry);

@@ -27,6 +27,7 @@ struct request_counts {
     uint64_t n[REQUEST_KINDS];
 };
 
+/* Add what @counters say now, of a session that goes on meanwhile. Thread: any. */
 void request_counts_add(struct request_counts *counts, const struct request_counters *counters);
 
 /* Visit the kinds of which there was at least one. @kind: static */

@@ -101,8 +101,8 @@ bool session_can_outlive_process(const struct session *session);
  */
 bool session_may_have_lost_replies(const struct session *session);
 
-/* The FUSE device, which is what to store, borrowed; and the kernel's INIT request, as long as the
- * session. */
+/* Return: the FUSE device, which is what to store, and the kernel's INIT request; both borrowed, as
+ * long as the session. */
 int session_device_fd(const struct session *session);
 const struct device_init *session_init_request(const struct session *session);
 

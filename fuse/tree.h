@@ -46,6 +46,7 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct sta
 /* The kernel dropped @n of its references. */
 void tree_forget(struct tree *tree, uint64_t id, uint64_t n);
 
+/* Return: 0; -ESTALE. */
 int tree_stat(struct tree *tree, uint64_t id, struct stat *ret_stat);
 
 /* Return: 0, *ret_target is the caller's to free(); -EINVAL unless it is a link; -ENOMEM. */
@@ -152,8 +153,8 @@ int tree_rmdir(struct tree *tree, uint64_t parent, const char *name);
  * it.
  */
 void tree_detach(struct tree *tree, uint64_t id);
+/* Return of both: 0; -ESTALE. An owner of -1 is left unchanged. */
 int tree_chmod(struct tree *tree, uint64_t id, mode_t mode);
-/* -1: unchanged. */
 int tree_chown(struct tree *tree, uint64_t id, uid_t uid, gid_t gid);
 
 /*

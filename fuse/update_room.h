@@ -19,6 +19,7 @@ struct update_room {
 /* An upper bound of the bytes that publishing a payload adds to a journal. */
 uint64_t update_room_of(const struct payload *payload);
 
+/* A payload takes the place of the one that waits. */
 void update_room_submit(struct update_room *room, const struct payload *payload);
 
 /*

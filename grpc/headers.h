@@ -28,6 +28,7 @@ struct grpc_headers {
 };
 
 void grpc_headers_init(struct grpc_headers *headers);
+/* A header of the request, as nghttp2 brings it: the texts are not NUL-terminated. */
 void grpc_headers_add(struct grpc_headers *headers, const char *name, size_t name_len,
                       const char *value, size_t value_len);
 

@@ -27,6 +27,7 @@ struct fd_store;
 /* In the environment: the path of a keeper's socket. */
 #define FD_STORE_KEEPER_SOCKET_VARIABLE "SECRETFS_KEEPER_SOCKET"
 
+/* Whether the service manager takes it. Source: FDNAME= in sd_notify(3). */
 bool fd_store_name_is_valid(const char *name);
 
 /*

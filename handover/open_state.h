@@ -40,6 +40,7 @@ uint64_t open_places_bytes(uint32_t n);
 
 /* ---- reading */
 
+/* Whether the record's lengths fit each other. Precedes the functions below. */
 bool open_state_is_well_formed(const struct state_record *record);
 
 /*

@@ -81,8 +81,10 @@ void *state_unchecked(struct state *state, uint64_t offset);
 /* Make a state invalid for every later reader, and overwrite it. */
 void state_discard(struct state *state);
 
+/* Bytes that have records, and all of them. */
 uint64_t state_used_bytes(const struct state *state);
 uint64_t state_size_bytes(const struct state *state);
+/* Of two states of a file system the newer one has the greater number. */
 uint64_t state_number(const struct state *state);
 
 /* ---- reading */

@@ -25,7 +25,10 @@ int pod_certificates_new(sd_event *event, const struct pod_certificates_options 
 struct pod_certificates *pod_certificates_free(struct pod_certificates *certificates);
 DEFINE_CLEANUP(struct pod_certificates *, pod_certificates_free)
 
-/* For the store's source; keys of kind OBJECT_POD_CERTIFICATE. */
+/*
+ * For the store's source; keys of kind OBJECT_POD_CERTIFICATE.
+ * Return: 0; -EINVAL or -ENOMEM with @e.
+ */
 int pod_certificates_watch(struct pod_certificates *certificates, const struct object_key *key,
                            struct error *e);
 void pod_certificates_unwatch(struct pod_certificates *certificates, const struct object_key *key);

@@ -21,8 +21,10 @@ enum condition_reason {
 };
 #define CONDITION_REASONS (CONDITION_HELD + 1)
 
-const char *condition_reason_name(enum condition_reason reason); /* "AllConsumersCurrent" */
-const char *condition_status_name(enum condition_reason reason); /* "True", "False", "Unknown" */
+/* Of the condition: its reason, such as "AllConsumersCurrent", and its status, "True", "False" or
+ * "Unknown". Constants. */
+const char *condition_reason_name(enum condition_reason reason);
+const char *condition_status_name(enum condition_reason reason);
 
 /*
  * `kubectl describe` shows it in one line; a pod has a few volumes. What does not fit is left out.

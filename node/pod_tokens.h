@@ -22,6 +22,9 @@ int pod_tokens_new(sd_event *event, struct store *store, struct node_api *api,
 struct pod_tokens *pod_tokens_free(struct pod_tokens *tokens);
 DEFINE_CLEANUP(struct pod_tokens *, pod_tokens_free)
 
-/* For the store's source; keys of kind OBJECT_SERVICE_ACCOUNT_TOKEN. */
+/*
+ * For the store's source; keys of kind OBJECT_SERVICE_ACCOUNT_TOKEN.
+ * Return: 0; -EINVAL or -ENOMEM with @e.
+ */
 int pod_tokens_watch(struct pod_tokens *tokens, const struct object_key *key, struct error *e);
 void pod_tokens_unwatch(struct pod_tokens *tokens, const struct object_key *key);

@@ -28,6 +28,7 @@ void node_volumes_drop(struct node_volumes *volumes, struct node_volume *volume)
 /* Free the dropped volumes now. Not from within a callback of one of them. */
 void node_volumes_sweep(struct node_volumes *volumes);
 
+/* Of the index: without dropped ones. */
 size_t node_volumes_count(const struct node_volumes *volumes);
 
 /* In the order of their numbers. @visit may drop the volume. Return: whether to continue. */

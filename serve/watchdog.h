@@ -31,6 +31,7 @@ int watchdog_check(struct watchdog *watchdog, struct error *e);
  * What watchdog_check() returns, from the times of the probes.
  * @is_awaiting: a probe is under way, and began at @began_at
  * @ended_at: when the last answer came; 0 if none came
+ * Return: as watchdog_check().
  */
 int watchdog_state(bool is_awaiting, mono_us began_at, mono_us ended_at, mono_us now,
                    struct error *e);

@@ -40,6 +40,7 @@ struct payload {
 
 struct payload_builder;
 
+/* Return: 0, *ret_builder is the caller's; -ENOMEM. */
 int payload_builder_new(struct payload_builder **ret_builder);
 struct payload_builder *payload_builder_free(struct payload_builder *builder);
 DEFINE_CLEANUP(struct payload_builder *, payload_builder_free)

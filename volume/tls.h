@@ -17,6 +17,7 @@ static inline bool tls_is_pair(const struct object *object)
     return object->key.kind == OBJECT_SECRET && streq(object->type, TLS_TYPE);
 }
 
+/* Read certificate and key of a tls_is_pair(); what is wrong with them is in ret_pair->fault. */
 void tls_pair_check(const struct object *object, struct tls_pair *ret_pair);
 
 /* Return: whether the pair does not match or is expired, then with the reason in @e. */

@@ -14,7 +14,9 @@ struct spot {
     size_t line; /* of the nearest place that is known */
 };
 
+/* @place: of the document's root; NULL: unknown */
 struct spot spot_root(cJSON *json, const struct yaml_place *place);
+/* Return: the value of @key; its json is NULL if the mapping has none, or is absent itself. */
 struct spot spot_member(struct spot mapping, const char *key);
 
 /* The entries of a sequence, in turn: at.json is NULL behind the last one. */

@@ -37,6 +37,8 @@ struct doctor_host {
     char node_registration_error[256];
 };
 
+/* Look at the machine; what cannot be found out stays as it is in a zeroed host. */
 void doctor_host_collect(const struct doctor_options *options, struct doctor_host *ret_host);
+/* Report what is wrong with it. A pure function of @host, but for its volumes. */
 void doctor_host_evaluate(const struct doctor_host *host, const struct doctor_options *options,
                           struct doctor_report *report);

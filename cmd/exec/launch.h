@@ -40,5 +40,5 @@ int launch_replace(const struct launch *launch, char *const argv[], char *const 
 int launch_spawn(const struct launch *launch, char *const argv[], char *const envp[], int tty_fd,
                  pid_t *ret_pid, struct error *e);
 
-/* A shell's exit status for a failure of these two: 127 or 126. */
+/* Return: a shell's exit status for a failure of these two: 127 or 126. */
 int launch_exit_status(int result);

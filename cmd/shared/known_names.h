@@ -38,4 +38,5 @@ void known_names_begin(struct known_names *names, const struct source_options *f
                        struct source *source, const struct missing *missing, known_names_fn *done,
                        void *userdata);
 
+/* Cancel the request, and free the names. A zeroed object is fine. */
 void known_names_end(struct known_names *names);

@@ -57,6 +57,7 @@ char *certificate_request_body(const struct certificate_request *request,
  * The path of a watch of one request. Without a resourceVersion the server begins with the request
  * as it is. The node authorizer demands the node's name (Y27).
  * @timeout: after which the server ends it
+ * Return: 0; buf_add()'s errors.
  */
 int certificate_request_add_watch_path(const struct certificate_request *request, const char *name,
                                        const char *node, span_us timeout, struct buf *path);

@@ -25,12 +25,14 @@
  */
 #include "node/node.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/utsname.h>
 
 #include "cache/secmem.h"
 #include "node/check.h"
 #include "node/control.h"
+#include "node/lost_mounts.h"
 #include "node/pages.h"
 #include "node/pod_conditions.h"
 #include "node/pod_source.h"
@@ -78,7 +80,8 @@ struct node {
     struct node_volumes *volumes;
     struct csi_service *csi;
     struct static_reconciler *static_volumes;
-    struct node_status *status; /* NULL until the file systems and the services exist */
+    struct lost_mounts *lost_mounts; /* NULL until volumes were taken over */
+    struct node_status *status;      /* NULL until the file systems and the services exist */
     struct node_health *health;
     struct node_control *control;
     struct node_pages *pages;
@@ -303,6 +306,8 @@ static void on_pod_changed(void *userdata, const struct pod *pod)
         pod_source_on_pod(node->pod_source, pod);
     if (node->volumes != NULL && pod != NULL)
         node_volumes_visit(node->volumes, on_pod_of_volume, (void *)(uintptr_t)pod);
+    if (pod != NULL)
+        lost_mounts_on_pod(node->lost_mounts, pod);
 }
 
 static void on_allocatable_changed(void *userdata)
@@ -513,6 +518,40 @@ static int take_volumes_over(struct node *node, struct error *e)
     return r;
 }
 
+/* ---- what an earlier daemon has left for good */
+
+static int post_lost(void *userdata, const struct pod_event *event)
+{
+    const struct node *node = userdata;
+
+    return node_volume_events_post(node->events, node->own_identity->source, event);
+}
+
+/* Pods are watched, but the watch has brought none yet. A failure ends nothing. */
+static void find_lost_mounts(struct node *node)
+{
+    _cleanup_(freep) char *root = realpath(node->target_root, NULL);
+    struct lost_mounts_options options = {
+        .driver_name = node->options->driver_name,
+        .target_root = root != NULL ? root : node->target_root,
+        .devices = {node_file_systems_device(node->file_systems, NODE_FS_STANDARD)},
+        .retry_after = LOST_MOUNTS_RETRY_AFTER,
+        .post = post_lost,
+        .userdata = node,
+    };
+    int r;
+
+    if (node_file_systems_session(node->file_systems, NODE_FS_LIVE) != NULL)
+        options.devices[1] = node_file_systems_device(node->file_systems, NODE_FS_LIVE);
+    r = lost_mounts_new(node->daemon.event, &options, &node->lost_mounts);
+    if (r == 0)
+        r = mountinfo_visit(AT_FDCWD, "/proc/self/mountinfo", lost_mounts_note, node->lost_mounts);
+    if (r < 0)
+        log_warn("cannot look for mounts of earlier daemons", "error", strerror(-r));
+    if (r < 0 || !lost_mounts_report(node->lost_mounts))
+        node->lost_mounts = lost_mounts_free(node->lost_mounts);
+}
+
 static int start_services(struct node *node, struct error *e)
 {
     int r = start_identities(node);
@@ -544,6 +583,8 @@ static int start_services(struct node *node, struct error *e)
         r = take_volumes_over(node, e);
     if (r == 0)
         kept_sockets_drop_rest(node->sockets);
+    if (r == 0)
+        find_lost_mounts(node);
     return r;
 }
 
@@ -607,20 +648,30 @@ static void node_reload(struct daemon *daemon)
     csi_service_remove_orphans(node->csi);
 }
 
+static bool has_failed(const struct node *node)
+{
+    return node->daemon.failure.text[0] != '\0';
+}
+
 /* A process that has failed is followed by another one, too. */
 static bool is_due(const struct node *node)
 {
-    bool has_failed = !node->is_serving || node->daemon.failure.text[0] != '\0';
-
     return node->file_systems != NULL &&
-           node_file_systems_are_handed_over(node->file_systems,
-                                             node->daemon.must_hand_over || has_failed);
+           node_file_systems_are_handed_over(node->file_systems, node->daemon.must_hand_over ||
+                                                                     !node->is_serving ||
+                                                                     has_failed(node));
 }
 
 /* The next process takes it over, with its mount. */
 static bool leave_volume(void *userdata, struct node_volume *volume)
 {
     node_volume_leave(volume);
+    return true;
+}
+
+static bool leave_dead_volume(void *userdata, struct node_volume *volume)
+{
+    node_volume_leave_dead(volume);
     return true;
 }
 
@@ -634,6 +685,8 @@ static void node_stop(struct daemon *daemon)
         kept_sockets_leave(node->sockets);
     if (is_handed_over && node->volumes != NULL)
         node_volumes_visit(node->volumes, leave_volume, node);
+    else if (has_failed(node) && node->volumes != NULL)
+        node_volumes_visit(node->volumes, leave_dead_volume, node);
     node_pages_free(node->pages);
     node->control = node_control_free(node->control);
     node->health = node_health_free(node->health);
@@ -646,6 +699,7 @@ static void node_stop(struct daemon *daemon)
     node->pod_source = pod_source_free(node->pod_source);
     allocatable_free(node->allocatable);
     node_pods_free(node->pods);
+    lost_mounts_free(node->lost_mounts);
     identity_unref(node->own_identity);
     identities_free(node->identities);
     node_volume_events_free(node->events);

@@ -720,11 +720,21 @@ int node_volume_unmount(struct node_volume *volume, struct error *e)
     return unmount(volume, e);
 }
 
+static void leave(struct node_volume *v, bool is_possible)
+{
+    v->is_left = is_possible;
+    if (v->is_left && v->published.publisher != NULL)
+        publisher_keep_directory(v->published.publisher);
+}
+
 void node_volume_leave(struct node_volume *volume)
 {
-    volume->is_left = volume->is_recorded && volume->state != NODE_VOLUME_AWAITING_MOUNT;
-    if (volume->is_left && volume->published.publisher != NULL)
-        publisher_keep_directory(volume->published.publisher);
+    leave(volume, volume->is_recorded && volume->state != NODE_VOLUME_AWAITING_MOUNT);
+}
+
+void node_volume_leave_dead(struct node_volume *volume)
+{
+    leave(volume, volume->state == NODE_VOLUME_MOUNTED);
 }
 
 void node_volume_release_target(struct node_volume *volume)

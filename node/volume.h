@@ -188,6 +188,11 @@ int node_volume_unmount(struct node_volume *volume, struct error *e);
  * leaves its mount and its directory as they are.
  */
 void node_volume_leave(struct node_volume *volume);
+/*
+ * This process has failed, and no other one takes its volumes over: the mount stays nevertheless. A
+ * container that starts gets an error then, not the empty directory below.
+ */
+void node_volume_leave_dead(struct node_volume *volume);
 
 /* Whether it has consumers that are notified of its updates. */
 bool node_volume_has_consumers(const struct node_volume *volume);

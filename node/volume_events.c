@@ -11,6 +11,8 @@
  *   UpdateNotSignalled     with onUpdate: the last update reached no process, or not all, and why
  *   VolumeCurrent          the end of the first four, when none of them is left
  *
+ * Those of lost_mounts.c are posted here, too.
+ *
  * They concern volumes that were mounted: why a volume is not mounted at all is in the answer to
  * the kubelet, which makes an event of it. They are posted with the identity of the volume's
  * source; without a pod, or with manifests as source, there are none. pod_events.c limits them: an
@@ -152,6 +154,12 @@ struct node_volume_events *node_volume_events_free(struct node_volume_events *ev
 void node_volume_events_forget(struct node_volume_events *events, const struct source *source)
 {
     pod_events_forget(events->events, source);
+}
+
+int node_volume_events_post(struct node_volume_events *events, struct source *source,
+                            const struct pod_event *event)
+{
+    return pod_events_post(events->events, source, event, clock_mono());
 }
 
 /* ---- texts */

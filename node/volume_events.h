@@ -38,5 +38,9 @@ void node_volume_events_check(struct node_volume_events *events, struct node_vol
 /* An update of a volume is pending: check all of them later, as it may be late then. */
 void node_volume_events_check_later(struct node_volume_events *events);
 
+/* Post an event of a pod that is about no volume of this daemon. Return: as pod_events_post(). */
+int node_volume_events_post(struct node_volume_events *events, struct source *source,
+                            const struct pod_event *event);
+
 /* A source is about to be freed: cancel the events that are posted through it. */
 void node_volume_events_forget(struct node_volume_events *events, const struct source *source);

@@ -162,13 +162,20 @@ def test_file_system_is_unmounted_while_it_is_mounted_again(node: Node) -> None:
     assert read(before, "user") == read(after, "user") == b"admin"
 
 
-def test_connection_is_aborted(node: Node) -> None:
-    """It cannot recover; a service manager restarts it."""
-    node.publish(node.pod())
+def test_connection_is_aborted(node: Node, start_node: NodeMaker, manifests: Manifests) -> None:
+    """It cannot recover; a service manager restarts it. A container that starts before the kubelet's next
+    publish finds the dead mount: the runtime would start it with an empty directory."""
+    volume = node.publish(node.pod())
     node.expected_exit = 1
     abort_connection(node.mounts()[0].device)
     assert node.wait_end() == 1
     assert "connection to the kernel was aborted" in node.log()
+    assert _reads_enotconn(volume.target / "user")
+    following = start_node(*manifests.arguments).wait_ready()
+    assert _reads_enotconn(volume.target / "user")
+    following.publish(volume)
+    assert read(volume, "user") == b"admin"
+    assert len(mounts_at(volume.target)) == 1
 
 
 def test_not_as_an_ordinary_user(area: Path) -> None:

@@ -519,6 +519,26 @@ static void test_left_volume_stays(void **state)
     assert_int_equal(rmdir(target), 0);
 }
 
+/* Recorded or not, but not before it is mounted. */
+static void test_dead_mount_stays(void **state)
+{
+    struct node_volume *v = create_published();
+
+    node_volume_leave_dead(v);
+    assert_false(is_kept);
+    node_volume_request_mount(v, false);
+    finish_mount(0, 7);
+    node_file_systems_drop_record(NULL, "csi-1");
+    v->is_recorded = false;
+    node_volume_leave_dead(v);
+    assert_true(is_kept);
+    is_kept = false;
+    owned_free(v);
+    has_publisher = false;
+    assert_true(target_exists());
+    assert_int_equal(rmdir(target), 0);
+}
+
 /* As they begin and end, and as long as the volume is. */
 static void test_orders_are_recorded(void **state)
 {
@@ -796,6 +816,7 @@ int main(void)
         cmocka_unit_test(test_failed_mount_is_not_recorded),
         cmocka_unit_test(test_freed_volume_is_not_recorded),
         cmocka_unit_test(test_left_volume_stays),
+        cmocka_unit_test(test_dead_mount_stays),
         cmocka_unit_test(test_orders_are_recorded),
         cmocka_unit_test(test_notified_update_is_recorded),
         cmocka_unit_test(test_volume_without_consumers_has_no_notified_update),

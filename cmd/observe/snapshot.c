@@ -29,7 +29,7 @@ static int digest_of(int fd, uint8_t digest[static SHA256_DIGEST_LENGTH])
 }
 
 /* Return: 0; 1 for what is not a regular file; -errno. */
-static int read_digest(int dir_fd, const char *path, uint8_t digest[static SHA256_DIGEST_LENGTH])
+static int read_file(int dir_fd, const char *path, struct snapshot_file *ret_file)
 {
     /* not blocking: anything may be in a directory that is not a volume */
     _cleanup_(fd_closep) int fd =
@@ -40,13 +40,15 @@ static int read_digest(int dir_fd, const char *path, uint8_t digest[static SHA25
         return negative_errno();
     if (fstat(fd, &status) < 0)
         return negative_errno();
-    return S_ISREG(status.st_mode) ? digest_of(fd, digest) : 1;
+    ret_file->device = status.st_dev;
+    ret_file->inode = status.st_ino;
+    return S_ISREG(status.st_mode) ? digest_of(fd, ret_file->digest) : 1;
 }
 
 static int add_file(struct snapshot *s, int dir_fd, const char *path)
 {
     struct snapshot_file file = {0}, *files;
-    int r = read_digest(dir_fd, path, file.digest);
+    int r = read_file(dir_fd, path, &file);
 
     if (r != 0)
         return r > 0 ? 0 : r;
@@ -122,6 +124,14 @@ void snapshot_deinit(struct snapshot *snapshot)
         free(snapshot->files[i].path);
     free(snapshot->files);
     *snapshot = (struct snapshot){0};
+}
+
+const char *snapshot_find(const struct snapshot *snapshot, dev_t device, ino_t inode)
+{
+    for (size_t i = 0; i < snapshot->n; i++)
+        if (snapshot->files[i].inode == inode && snapshot->files[i].device == device)
+            return snapshot->files[i].path;
+    return NULL;
 }
 
 int snapshot_compare(const struct snapshot *from, const struct snapshot *to,

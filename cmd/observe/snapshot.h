@@ -4,6 +4,8 @@
  * The files of a directory with digests of their content, to learn which ones differ from those of
  * an earlier time. No content is kept.
  */
+#include <sys/types.h>
+
 #include <openssl/sha.h>
 
 #include "base/cleanup.h"
@@ -14,6 +16,8 @@
 
 struct snapshot_file {
     char *path; /* below the directory */
+    dev_t device;
+    ino_t inode;
     uint8_t digest[SHA256_DIGEST_LENGTH];
 };
 
@@ -30,6 +34,9 @@ struct snapshot {
  */
 int snapshot_read(int dir_fd, struct snapshot *ret_snapshot, struct error *e);
 void snapshot_deinit(struct snapshot *snapshot);
+
+/* Return: the path of that file, borrowed; NULL: it is none of them. */
+const char *snapshot_find(const struct snapshot *snapshot, dev_t device, ino_t inode);
 
 enum snapshot_change { SNAPSHOT_ADDED, SNAPSHOT_CHANGED, SNAPSHOT_REMOVED };
 

@@ -13,6 +13,7 @@
 #include "fetcher/auth/credentials.h"
 #include "fetcher/auth/kubeconfig.h"
 #include "fetcher/http/client.h"
+#include "node/options.h"
 
 #define RESPONSE_LIMIT    SPAN_SEC(10)
 #define CREDENTIALS_LIMIT SPAN_SEC(30) /* a plug-in may have to send requests of its own */
@@ -367,6 +368,22 @@ static const char *fault_of_driver(const cJSON *spec, const struct doctor_option
     return NULL;
 }
 
+/* The manifests in deploy have the default name. */
+static void add_driver_remedy(const struct doctor_options *o, bool exists,
+                              struct doctor_report *report)
+{
+    const char *manifest = streq(o->rights, "pod") ? "csidriver-tokens" : "csidriver";
+    const char *before = exists ? "delete it and " : "";
+    const char *why = exists ? ": some fields are immutable" : "";
+
+    if (streq(o->driver_name, NODE_DRIVER_NAME_DEFAULT))
+        doctor_remedy(report, "%skubectl apply -k deploy/%s" IN_PACKAGE "%s", before, manifest,
+                      why);
+    else
+        doctor_remedy(report, "%screate it as deploy/%s" IN_PACKAGE " has it, by its own name%s",
+                      before, manifest, why);
+}
+
 static void evaluate_driver(const struct doctor_api *api, const struct doctor_options *o,
                             struct doctor_report *report)
 {
@@ -377,22 +394,19 @@ static void evaluate_driver(const struct doctor_api *api, const struct doctor_op
     if (answer->status == 404) {
         doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s does not exist",
                    o->driver_name);
-        doctor_remedy(report, "kubectl apply -k deploy/csidriver" IN_PACKAGE);
+        add_driver_remedy(o, false, report);
     } else if (answer->status != 200) {
         doctor_add(report, DOCTOR_WARN, "csi-driver", "cannot read CSIDriver %s (HTTP status %d)",
                    o->driver_name, answer->status);
         doctor_remedy(report, "check it as an administrator; secretfs itself does not need it");
     } else if (fault != NULL) {
         doctor_add(report, DOCTOR_FAIL, "csi-driver", "CSIDriver %s: %s", o->driver_name, fault);
-        doctor_remedy(report,
-                      "delete it and kubectl apply -k deploy/%s" IN_PACKAGE
-                      ": some fields are immutable",
-                      streq(o->rights, "pod") ? "csidriver-tokens" : "csidriver");
+        add_driver_remedy(o, true, report);
     } else if (streq(o->rights, "pod") && !json_is_true(spec, "requiresRepublish")) {
         doctor_add(report, DOCTOR_WARN, "csi-driver",
                    "CSIDriver %s: requiresRepublish is not true: tokens expire, and updates stop",
                    o->driver_name);
-        doctor_remedy(report, "kubectl apply -k deploy/csidriver-tokens" IN_PACKAGE);
+        add_driver_remedy(o, false, report);
     } else {
         doctor_add(report, DOCTOR_OK, "csi-driver", "CSIDriver %s is configured correctly",
                    o->driver_name);

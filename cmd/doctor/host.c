@@ -371,9 +371,9 @@ static void evaluate_node(const struct doctor_host *h, const struct doctor_optio
                h->node_registration_error[0] != '\0' ? "the kubelet rejected the registration: "
                                                      : "the kubelet has not registered the driver",
                h->node_registration_error);
-    /* R8: the kubelet does not retry a failed registration */
+    /* R8: the kubelet does not retry a failed registration, so the socket is made again */
     doctor_remedy(report, h->node_registration_error[0] != '\0'
-                              ? "fix the cause, and restart secretfs"
+                              ? "remove the cause; secretfs registers again by itself"
                               : "check that the kubelet runs with the same --root-dir");
 }
 

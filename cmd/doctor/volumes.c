@@ -13,8 +13,10 @@ static const struct {
                         "remove the cause; publishing is retried, and the last content stays "
                         "readable"},
     [DOCTOR_STALE] = {READER_STALE, "correct the object in its source, or the rights to read it"},
-    [DOCTOR_HELD] = {READER_HELD, "put a matching certificate and key that are valid into the "
-                                  "Secret, or do not set `tls: hold`"},
+    [DOCTOR_HELD] =
+        {READER_HELD,
+         "correct the values in the object, if a check refuses them; what an annotation "
+         "or `secretfs rollout` holds goes on when that ends"},
     [DOCTOR_DISCONNECTED] = {READER_DISCONNECTED,
                              "check the network to the API server and the credentials, or the "
                              "manifests"},

@@ -15,6 +15,7 @@ from lib import program
 from lib.deploy import TOP
 from lib.namespace import hiding
 from lib.sources import Api, Manifests
+from lib.waiting import until
 
 
 def doctor(area: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -98,10 +99,39 @@ def test_remedies_help(manifests: Manifests, mount, area: Path):
     assert str(dead.path) not in checks["stale-mounts"]["text"]
 
 
+def test_remedy_for_a_mount_that_is_not_shared(manifests: Manifests, area: Path):
+    """In a mount namespace of its own, as that of a container."""
+    (area / "kubelet").mkdir()
+    script = f"""
+        check() {{ {program.binary()} doctor "$@" | grep ' kubelet-root'; }}
+        check "$@"
+        $(check "$@" | sed 's/.*run `\\(.*\\)`.*/\\1/')
+        check "$@"
+    """
+    arguments = ["--manifests", manifests.directory, "--kubelet-root", area / "kubelet", "--run-dir", area / "run"]
+    private = ["unshare", "--mount", "--propagation", "private", "--"]
+    done = program.run([*private, "sh", "-ec", script, "sh", *arguments], home=area)
+    before, after = done.stdout.splitlines()
+    assert before.startswith("warn") and "`mount --make-rshared /`" in before, done
+    assert after.startswith("ok"), done
+
+
+def test_held_volumes_are_not_all_certificates(manifests: Manifests, mount, area: Path):
+    """The remedy for one that is paused is not to change the object."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    manifests.put_secret({"a": b"2"}, annotations={"secretfs.io/pause": "true"})
+    until(lambda: volume.status()["volume"]["state"] == "held", "the volume is held")
+    _, checks = examine(area, "--manifests", str(manifests.directory))
+    assert "paused by annotation secretfs.io/pause" in checks["volumes"]["text"]
+    assert "annotation" in checks["volumes"]["remedy"]
+    assert "certificate" not in checks["volumes"]["remedy"]
+
+
 def test_manifests_that_remedies_name_are_installed():
     """Each deploy/... of a remedy is a directory for kubectl apply -k, and `make install` has it."""
     said = "".join(path.read_text() for path in (TOP / "cmd" / "doctor").glob("*.c"))
-    named = set(re.findall(r"-k (deploy/[\w/-]*\w)", said)) | {"deploy/csidriver"}
+    named = set(re.findall(r"-k (deploy/[\w/-]*\w)", said)) | {"deploy/csidriver", "deploy/csidriver-tokens"}
     assert len(named) >= 4
     makes = ["make", "-s", "-n", "BUILD=debug", "install"]
     done = subprocess.run(makes, cwd=TOP, capture_output=True, text=True, check=True)

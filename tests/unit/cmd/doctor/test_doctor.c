@@ -295,7 +295,7 @@ static void test_volumes_that_are_not_current(void **state)
     } cases[] = {
         {VOLUME("/a", "failing", REASON("no space")), "1 failing, such as /a: no space", "retried"},
         {VOLUME("/b", "stale", REASON("no key")), "1 stale, such as /b: no key", "the object"},
-        {VOLUME("/c", "held", REASON("no match")), "1 held, such as /c: no match", "certificate"},
+        {VOLUME("/c", "held", REASON("no match")), "1 held, such as /c: no match", "annotation"},
         {VOLUME("/d", "disconnected", ""), "1 disconnected, such as /d: no route", "network"},
     };
 
@@ -497,7 +497,13 @@ static void test_drivers(void **state)
     }
     set_answer(&c, DOCTOR_DRIVER, 404, "{}");
     assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "CSIDriver csi.secretfs.io does not exist");
+    assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "kubectl apply -k deploy/csidriver (");
     c.options.rights = "pod";
+    assert_found(judge(&c), "csi-driver", DOCTOR_FAIL,
+                 "kubectl apply -k deploy/csidriver-tokens (");
+    c.options.driver_name = "csi.example"; /* which that command would not make */
+    assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "create it as deploy/csidriver-tokens (");
+    c.options.driver_name = "csi.secretfs.io";
     set_answer(&c, DOCTOR_DRIVER, 200, GOOD_DRIVER);
     assert_found(judge(&c), "csi-driver", DOCTOR_FAIL, "tokenRequests");
     set_answer(&c, DOCTOR_DRIVER, 200,

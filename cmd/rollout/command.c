@@ -16,6 +16,7 @@
 #include "base/words.h"
 #include "cmd/rollout/cluster.h"
 #include "cmd/rollout/history.h"
+#include "cmd/rollout/holders.h"
 #include "cmd/rollout/order.h"
 #include "cmd/rollout/verdict.h"
 #include "cmd/status/request.h"
@@ -131,9 +132,9 @@ static int end(const struct rollout_command *c, const struct rollout_verdict *v,
     return v->state == ROLLOUT_WAITING ? EXIT_FAILED : EXIT_ROLLOUT_UNSEEN;
 }
 
-/* Return: 0; -errno with @e. */
+/* Return: 0, *ret_list is the caller's; -errno with @e. */
 static int judge_host(const struct rollout_command *c, struct rollout_verdict *ret_verdict,
-                      struct buf *lines, struct buf *reasons, struct error *e)
+                      struct buf *lines, struct buf *reasons, cJSON **ret_list, struct error *e)
 {
     _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     int r = request(c, &list, e);
@@ -146,6 +147,7 @@ static int judge_host(const struct rollout_command *c, struct rollout_verdict *r
     if (ret_verdict->n_volumes == 0 && ret_verdict->state == ROLLOUT_DONE)
         return error_set(e, -ENOENT, "no volume of this host shows %.300s%s", c->target,
                          strchr(c->target, '/') == NULL ? "; a path begins with / or ./" : "");
+    *ret_list = TAKE(list);
     return 0;
 }
 
@@ -178,15 +180,22 @@ static bool must_wait(struct rollout_command *c, const struct rollout_verdict *v
 static int ask_once(struct rollout_command *c, mono_us until, int *ret_code, struct error *e)
 {
     _cleanup_(buf_deinit) struct buf lines = BUF_INIT(OUTPUT_MAX), reasons = BUF_INIT(OUTPUT_MAX);
+    _cleanup_(cJSON_Deletep) cJSON *list = NULL;
     struct rollout_verdict verdict;
     int r = c->is_cluster ? rollout_cluster_judge(&c->cluster, &verdict, &lines, &reasons, e)
-                          : judge_host(c, &verdict, &lines, &reasons, e);
+                          : judge_host(c, &verdict, &lines, &reasons, &list, e);
 
     if (r < 0)
         return r;
     print_lines(c, &verdict, &lines);
     if (must_wait(c, &verdict, until))
         return 0;
+    if (list != NULL) {
+        status_filter_apply(&c->query.object, list);
+        r = holders_add(json_member(list, "items"), &reasons);
+        if (r < 0)
+            return error_set_errno(e, r, "cannot list open files");
+    }
     *ret_code = end(c, &verdict, &reasons);
     return 1;
 }

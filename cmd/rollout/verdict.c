@@ -230,8 +230,8 @@ static void judge_held(struct judgement *j, const cJSON *volume, const cJSON *co
 
     if (held > 0)
         add_reason(j, ROLLOUT_WAITING,
-                   "%s: processes have %.0f files of older versions open or mapped",
-                   volume_name(volume), held);
+                   "%s: processes have %.0f %s of older versions open or mapped",
+                   volume_name(volume), held, held > 1 ? "files" : "file");
     else if (number(consumers, "oldGenerations") > 0)
         add_reason(j, ROLLOUT_WAITING, "%s: an older generation is being removed",
                    volume_name(volume));

@@ -347,6 +347,27 @@ def test_rollout_waits_for_held_files(volume: Volume, manifests: Manifests) -> N
         assert rollout(volume).returncode == 0
 
 
+@pytest.mark.parametrize("updates", ["generations"])
+def test_rollout_names_who_holds_an_older_file(volume: Volume, manifests: Manifests) -> None:
+    """It is current, as it has opened the newest version as well."""
+    with ReadingProcess(volume.path / "a") as opened, ReadingProcess(volume.path / "b") as mapped:
+        opened.do("open")
+        mapped.do("open", "map", "close")
+        for each in (opened, mapped):
+            wait_state(volume, each.pid, "current")
+        generation = volume.generation()
+        update(volume, manifests, a=b"dummy-2")
+        opened.do("read")
+        wait_state(volume, opened.pid, "current")
+        until(lambda: told(volume)["heldFiles"] == 2, "both files")
+        done = rollout(volume, "--watch=false")
+        lines = [line.split(") has ")[1] for line in done.stderr.splitlines() if ") has /" in line]
+        held = ("a open", "b mapped", "b open")  # Python's mmap has a descriptor of its own
+        assert sorted(lines) == [f"{volume.path}/{generation}/{each}" for each in held]
+        for each in (opened, mapped):
+            assert f"({each.pid}) has " in done.stderr
+
+
 def test_rollout_waits_for_a_version(http1: Api, mount: VolumeMaker) -> None:
     http1.put_secret({"a": b"dummy-1"})
     volume = mount(http1, "--consumers")

@@ -82,6 +82,16 @@ static inline void http2_respond(struct http2 *h, unsigned stream)
     http2_put(h, 0x88, 1); /* HPACK's static entry 8 */
 }
 
+/* An interim response, with status 103. */
+static inline void http2_early_hints(struct http2 *h, unsigned stream)
+{
+    static const unsigned char field[] = {0x08, 3, '1', '0', '3'};
+
+    http2_frame(h, HTTP2_HEADERS, HTTP2_END_HEADERS, stream, sizeof(field));
+    for (size_t i = 0; i < sizeof(field); i++)
+        http2_put(h, field[i], 1);
+}
+
 static inline void http2_body(struct http2 *h, unsigned stream, const char *text, bool is_end)
 {
     http2_frame(h, HTTP2_DATA, is_end ? HTTP2_END_STREAM : 0, stream, strlen(text));

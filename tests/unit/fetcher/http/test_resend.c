@@ -152,12 +152,12 @@ static unsigned n_connections(struct fixture *f)
     return http_client_stats(f->client)->connections;
 }
 
-static void begin_client(struct fixture *f)
+static void begin_client(struct fixture *f, const char *scheme)
 {
     static char name[] = "dummy";
     struct error e = ERROR_INIT;
 
-    snprintf(f->url, sizeof(f->url), "https://127.0.0.1:%d", f->server.port);
+    snprintf(f->url, sizeof(f->url), "%s://127.0.0.1:%d", scheme, f->server.port);
     f->config.server = f->url;
     f->config.tls_server_name = name;
     f->snapshot.ca_pem = f->pair.cert_pem;
@@ -167,7 +167,7 @@ static void begin_client(struct fixture *f)
 static void connect_to(struct fixture *f, http_serve_fn *serve)
 {
     http2_server_start(&f->server, &f->pair, serve);
-    begin_client(f);
+    begin_client(f, "https");
 }
 
 static int group_setup(void **state)
@@ -449,6 +449,61 @@ static void test_lower_limit(void **state)
     for (size_t i = 0; i < 5; i++)
         expect_answer(begin(f));
     assert_int_equal(n_connections(f), 2);
+}
+
+/* What was delivered cannot be taken back: a response that had begun is not asked for again. */
+static void serve_refuse_begun(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    stream = http2_accept(&h);
+    http2_begin_watch(&h, stream);
+    http2_settle(&h);
+    if (c->number == 1)
+        http2_go_away(&h, 0, HTTP2_NO_ERROR);
+    else
+        http2_reset(&h, stream, HTTP2_REFUSED_STREAM);
+    http2_hang(&h);
+}
+
+static void test_refused_after_response(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_refuse_begun);
+    for (size_t i = 0; i < 2; i++) {
+        struct item *watch = begin(f);
+
+        expect_failure(watch, 1);
+        assert_string_equal(buf_text(&watch->body), "first");
+    }
+}
+
+/* Only an interim response came. */
+static void serve_refuse_after_interim(struct connection *c, const char *head)
+{
+    struct http2 h;
+    unsigned stream;
+
+    http2_begin(&h, c, 100);
+    if (c->number > 1)
+        serve_well(&h);
+    http2_begin_watch(&h, http2_accept(&h));
+    stream = http2_accept(&h);
+    http2_early_hints(&h, stream);
+    http2_reset(&h, stream, HTTP2_REFUSED_STREAM);
+    http2_hang(&h);
+}
+
+static void test_refused_after_interim_response(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_to(f, serve_refuse_after_interim);
+    begin_watch(f);
+    expect_answer(begin(f));
 }
 
 /* ---- GOAWAY beside a request */
@@ -739,7 +794,7 @@ static void test_proxy_loses_its_server(void **state)
     test_server_start(&f->server, NULL, serve_proxy);
     snprintf(url, sizeof(url), "http://127.0.0.1:%d", f->server.port);
     f->config.proxy_url = url;
-    begin_client(f);
+    begin_client(f, "https");
     expect_failure(begin(f), 1);
     setenv("no_proxy", "*", 1);
 }
@@ -789,6 +844,27 @@ static void test_close_always(void **state)
 
     connect_to(f, serve_close_always);
     expect_failure(begin(f), SENDS_MAX);
+}
+
+/* HTTP/1.1, each connection for one response, without a word about it. */
+static void serve_http1_once(struct connection *c, const char *head)
+{
+    server_answer(c, "200 OK", "ok");
+    c->wants_close = true;
+}
+
+static void test_http1_closes_after_each_response(void **state)
+{
+    struct fixture *f = *state;
+
+    test_server_start(&f->server, NULL, serve_http1_once);
+    begin_client(f, "http");
+    for (size_t i = 0; i < 5; i++)
+        expect_answer(begin(f));
+    for (size_t i = 0; i < 10; i++)
+        begin(f);
+    for (size_t i = 0; i < f->n; i++)
+        expect_answer(&f->items[i]);
 }
 
 /* A POST may have been processed. */
@@ -1039,6 +1115,8 @@ int main(void)
         TEST(test_refused_post),
         TEST(test_refusal_while_another_connection_opens),
         TEST(test_lower_limit),
+        TEST(test_refused_after_response),
+        TEST(test_refused_after_interim_response),
         TEST(test_goaway_with_response),
         TEST(test_goaway_and_close),
         TEST(test_goaway_with_each_watch),
@@ -1052,6 +1130,7 @@ int main(void)
         TEST(test_close_without_response),
         TEST(test_close_always),
         TEST(test_close_at_post),
+        TEST(test_http1_closes_after_each_response),
         TEST(test_refused_always),
         TEST(test_goaway_always),
         TEST(test_queued_again_above_the_maximum),

@@ -33,7 +33,7 @@
 #include "base/log.h"
 #include "fetcher/http/curl_quirks.h"
 
-/* With request.c's keepalive options, a peer that does not answer is noticed after 25 s. */
+/* With message.c's keepalive options, a peer that does not answer is noticed after 25 s. */
 #define KEEPALIVE_PROBES 3
 #define USER_TIMEOUT_MS  25000
 

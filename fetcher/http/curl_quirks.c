@@ -13,10 +13,10 @@
  * or the request that the buffer waits for runs and takes its part. A pass in which libcurl calls
  * nothing back and after which no timer is due has left nothing behind: this is when receive
  * buffers can be wiped.
- * For the same reason a request's buffer (CURLOPT_BUFFERSIZE in request.c) has room for a whole
- * DATA frame: with 2 KiB, libcurl does not report the end of a watch that comes right behind large
- * events, in every other case.
- *   Remove when no supported system has 7.88, with struct curl_reread and its calls in client.c.
+ * For the same reason a request's buffer (CURLOPT_BUFFERSIZE in message.c) has room for a
+ * whole DATA frame: with 2 KiB, libcurl does not report the end of a watch that comes right behind
+ * large events, in every other case. Remove when no supported system has 7.88, with struct
+ * curl_reread and its calls in client.c.
  *
  * CURL_QUIRK_RECEIVE_BUFFER (7.88). An HTTP/2 connection receives frames into a buffer of its own,
  * from which nghttp2 copies the payload to the buffers of the requests. No callback ever gets it,
@@ -209,16 +209,13 @@ static char *library_strdup(const char *text)
     return strdup(text);
 }
 
-size_t curl_quirks_wipe_buffers(void)
+/* libcurl must have read all that is in them. */
+static void wipe_buffers(void)
 {
-    size_t n;
-
     pthread_mutex_lock(&quirks.lock);
-    n = quirks.n_buffers;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < quirks.n_buffers; i++)
         explicit_bzero(quirks.buffers[i], H2_BUFFER_BYTES);
     pthread_mutex_unlock(&quirks.lock);
-    return n;
 }
 
 int curl_quirks_init(struct error *e)
@@ -285,7 +282,7 @@ static int on_idle(sd_event_source *source, void *userdata)
     }
     list_for_each (s, &reread->sockets, link)
         s->had_input = false;
-    curl_quirks_wipe_buffers();
+    wipe_buffers();
     return 0;
 }
 

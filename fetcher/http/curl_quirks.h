@@ -80,12 +80,6 @@ void curl_reread_on_timer(struct curl_reread *reread);
 
 /* ---- the others */
 
-/*
- * Wipe the receive buffers of all connections. libcurl must have read all that is in them.
- * Return: how many there are; 0 where they are not known.
- */
-size_t curl_quirks_wipe_buffers(void);
-
 /* The number that the kernel gives a socket; 0 for no open descriptor. */
 ino_t curl_quirks_socket_inode(int fd);
 /*

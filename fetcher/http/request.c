@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One request: libcurl's options for it, libcurl's callbacks, and how its failure is explained.
+ * One request: from libcurl's callbacks to its end, and whether it is sent again.
  *
  * A request without a response is sent again at once, on another connection, SENDS_MAX times in
  * all:
@@ -15,21 +15,14 @@
  *    and what the caller calls repeatable; and only after it was sent on that connection, as a
  *    proxy without a server refuses each connection at once.
  *
- * libcurl's handle is made when the request is admitted, as many wait. Certificates and tokens are
- * not copied into it: it refers to the bytes of the tls_identity, which outlives it.
+ * libcurl's handle is made when the request is admitted, as many wait.
  */
 #include "fetcher/http/request.h"
 
-#include <openssl/ssl.h>
-#include <stdio.h>
-
 #include "base/log.h"
-#include "fetcher/auth/authorization.h"
 #include "fetcher/http/curl_quirks.h"
+#include "fetcher/http/failure.h"
 #include "fetcher/http/page_buffers.h"
-#include "version.h"
-
-#define CONNECT_LIMIT SPAN_SEC(10)
 
 /*
  * A request is refused if it crosses GOAWAY on its way. One that was refused goes first on a new
@@ -37,29 +30,10 @@
  */
 #define SENDS_MAX 4u
 
-/* With connections.c's socket options, a peer that does not answer is noticed after 25 s. */
-#define KEEPALIVE_IDLE_SEC     10
-#define KEEPALIVE_INTERVAL_SEC 5
-
 /* A longer Retry-After counts as this. */
 #define RETRY_AFTER_MAX SPAN_SEC(300)
 /* A response about one object delays the requests for all others by no more than this. */
 #define PAUSE_MAX       SPAN_SEC(30)
-
-/*
- * libcurl's buffer for received bytes, which a watch keeps while it lives: libcurl's default, which
- * holds a whole DATA frame of HTTP/2. Less is not safe: see CURL_QUIRK_UNREAD_INPUT.
- */
-#define BUFFER_BYTES ((long)PAGE_BUFFER_DATA_BYTES)
-
-#if defined(__x86_64__)
-#define ARCH "amd64"
-#elif defined(__aarch64__)
-#define ARCH "arm64"
-#else
-#define ARCH "other"
-#endif
-#define USER_AGENT "secretfs/" SECRETFS_VERSION " (linux/" ARCH ")"
 
 /* ---- libcurl's callbacks */
 
@@ -195,108 +169,6 @@ static size_t request_on_body(char *bytes, size_t size, size_t n, void *userdata
     return request->handler != NULL ? size * n : CURL_WRITEFUNC_ERROR;
 }
 
-/* ---- explaining failures */
-
-/* The server's certificate is not accepted. @words: libcurl's reason */
-static void explain_trust(const struct api_config *config, const char *words, struct error *e)
-{
-    bool is_name = strstr(words, "subject name") != NULL;
-
-    error_set(e, -EACCES, "the certificate of %s is not trusted: %s: %s in %s", config->server,
-              words,
-              is_name ? "set tls-server-name to a name that the certificate has"
-                      : "check certificate-authority",
-              config->origin);
-}
-
-static void explain_connect(const struct api_config *config, long os_error, const char *words,
-                            struct error *e)
-{
-    char text[128];
-
-    if (os_error != 0)
-        words = strerror_r((int)os_error, text, sizeof(text));
-    error_set(e, -ECONNREFUSED,
-              "cannot connect to %s%s: %s: check that %s runs, and its address in %s",
-              config->server, config->proxy_url != NULL ? " through its proxy" : "", words,
-              config->proxy_url != NULL ? "each of them" : "the API server", config->origin);
-}
-
-/* The other side did not understand our first bytes: one of us speaks TLS, the other does not. */
-static void explain_scheme(const struct api_config *config, const char *words, struct error *e)
-{
-    if (api_config_is_encrypted(config))
-        error_set(
-            e, -EPROTO,
-            "cannot use TLS with %s: %s: check that its port is for TLS, and the server in %s",
-            config->server, words, config->origin);
-    else
-        error_set(e, -EPROTO,
-                  "%s does not answer plain http: %s: if its port is for TLS, name an https:// "
-                  "server in %s",
-                  config->server, words, config->origin);
-}
-
-/* A server for TLS may also close the connection that brings it plain http. */
-static void explain_break(const struct http_request *request, const char *words, struct error *e)
-{
-    const struct api_config *config = request->transport->config;
-
-    if (!request->has_response && !api_config_is_encrypted(config))
-        explain_scheme(config, words, e);
-    else
-        error_set(e, -EIO, "the connection to %s broke: %s", config->server, words);
-}
-
-static void explain(const struct http_request *request, CURLcode code, long os_error,
-                    struct error *e)
-{
-    const struct api_config *config = request->transport->config;
-    const char *words =
-        request->error_text[0] != '\0' ? request->error_text : curl_easy_strerror(code);
-
-    switch (code) {
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_ISSUER_ERROR:
-        explain_trust(config, words, e);
-        break;
-    case CURLE_COULDNT_CONNECT:
-        explain_connect(config, os_error, words, e);
-        break;
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-        error_set(e, -ENOENT, "cannot find the address of %s: %s: check the name in %s, and DNS",
-                  config->server, words, config->origin);
-        break;
-    case CURLE_SSL_CERTPROBLEM:
-        error_set(e, -EINVAL,
-                  "cannot use the client certificate for %s: %s: check client-certificate "
-                  "and client-key in %s",
-                  config->server, words, config->origin);
-        break;
-    case CURLE_SSL_CACERT_BADFILE:
-        error_set(e, -EINVAL,
-                  "cannot use the CA certificates for %s: %s: check certificate-authority "
-                  "in %s",
-                  config->server, words, config->origin);
-        break;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_UNSUPPORTED_PROTOCOL: /* what came is no HTTP/1.1 */
-    case CURLE_WEIRD_SERVER_REPLY:
-        explain_scheme(config, words, e);
-        break;
-    case CURLE_OPERATION_TIMEDOUT:
-        error_set(e, -ETIMEDOUT,
-                  "%s did not answer in time: %s: check the network and the "
-                  "API server's load",
-                  config->server, words);
-        break;
-    default:
-        explain_break(request, words, e);
-        break;
-    }
-}
-
 /* ---- the end of a request */
 
 void http_request_withdraw(struct http_request *request)
@@ -343,16 +215,14 @@ bool http_request_may_resend(const struct http_request *request)
 
 bool http_request_is_resendable(const struct http_request *request, CURLcode code)
 {
-    bool is_repeatable = request->body == NULL || request->is_patch || request->is_repeatable;
-
     switch (code) {
     case CURLE_HTTP2:
     case CURLE_GOT_NOTHING:
     case CURLE_PARTIAL_FILE:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-        return is_repeatable && request->connection != NULL && !request->has_response &&
-               request->handler != NULL && http_request_may_resend(request);
+        return request->handler != NULL && request->connection != NULL && !request->has_response &&
+               http_message_is_repeatable(&request->message) && http_request_may_resend(request);
     default: /* CURLE_HTTP2_STREAM, too: the server ended the stream with an error */
         return false;
     }
@@ -392,22 +262,40 @@ struct http_request *http_request_destroy(struct http_request *request)
         cancel(request);
     list_remove(&request->link);
     curl_easy_cleanup(request->easy);
-    tls_identity_unref(request->identity);
-    secret_text_free(request->body);
-    free(request->path);
+    http_message_deinit(&request->message);
     request->magic = 0;
     free(request);
     return NULL;
+}
+
+/* libcurl ended it with @code. @ret_error: empty for HTTP_COMPLETE */
+static enum http_outcome explain(const struct http_request *request, CURLcode code,
+                                 struct error *ret_error)
+{
+    struct http_failure failure = {
+        .config = request->transport->config,
+        .code = code,
+        .text = request->error_text,
+        .has_response = request->has_response,
+    };
+
+    if (code == CURLE_OK)
+        return HTTP_COMPLETE;
+    if (request->easy != NULL)
+        curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &failure.os_error);
+    http_failure_explain(&failure, ret_error);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return HTTP_TIMED_OUT;
+    return code == CURLE_COULDNT_CONNECT && failure.os_error == ECONNREFUSED ? HTTP_REFUSED
+                                                                             : HTTP_FAILED;
 }
 
 enum http_outcome http_request_end(struct http_request *request, CURLcode code,
                                    struct error *ret_error)
 {
     struct http_transport *t = request->transport;
-    long os_error = 0;
+    enum http_outcome outcome = explain(request, code, ret_error);
 
-    if (request->easy != NULL)
-        curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
     if (request->easy != NULL)
         log_trace(LOG_TRACE_HTTP, "request ended", "path", path_of(request), "error",
                   code != CURLE_OK ? curl_easy_strerror(code) : NULL);
@@ -416,12 +304,7 @@ enum http_outcome http_request_end(struct http_request *request, CURLcode code,
         http_stats_count(&t->stats, 0);
         http_connections_drop_lost(&t->connections);
     }
-    if (code == CURLE_OK)
-        return HTTP_COMPLETE;
-    explain(request, curl_quirks_result(code), os_error, ret_error);
-    if (code == CURLE_OPERATION_TIMEDOUT)
-        return HTTP_TIMED_OUT;
-    return code == CURLE_COULDNT_CONNECT && os_error == ECONNREFUSED ? HTTP_REFUSED : HTTP_FAILED;
+    return outcome;
 }
 
 void http_request_report(struct http_request *request, enum http_outcome outcome,
@@ -436,133 +319,10 @@ void http_request_report(struct http_request *request, enum http_outcome outcome
 
 /* ---- the start of a request */
 
-/* Borrows from the identity, which outlives libcurl's handle. */
-static struct curl_blob blob_of(char *pem)
+static void set_callbacks(struct http_request *request)
 {
-    return (struct curl_blob){
-        .data = pem,
-        .len = pem != NULL ? strlen(pem) : 0,
-        .flags = CURL_BLOB_NOCOPY,
-    };
-}
-
-/*
- * OpenSSL decrypts a record in place in the connection's read buffer. With these it wipes there
- * what libcurl has read, and frees the buffer whenever it is empty.
- */
-static CURLcode prepare_tls(CURL *easy, void *ssl_ctx, void *userdata)
-{
-    const struct api_config *config = userdata;
-
-    if (!config->insecure_skip_tls_verify)
-        curl_quirks_verify_in_handshake(ssl_ctx);
-    SSL_CTX_set_options(ssl_ctx, SSL_OP_CLEANSE_PLAINTEXT);
-    SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS);
-    return CURLE_OK;
-}
-
-static CURLcode set_trust(CURL *easy, const struct api_config *config,
-                          const struct tls_identity *identity)
-{
-    struct curl_blob ca = blob_of(identity->ca_pem),
-                     certificate = blob_of(identity->client_cert_pem),
-                     key = blob_of(identity->client_key_pem);
-    CURLcode code = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-
-    if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, prepare_tls);
-    if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, config);
-    if (code == CURLE_OK && config->insecure_skip_tls_verify) {
-        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-    } else if (code == CURLE_OK && identity->ca_pem != NULL) {
-        /* without these two libcurl would trust the system's authorities as well */
-        curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
-        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-        code = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &ca);
-    }
-    if (code == CURLE_OK && identity->client_cert_pem != NULL && identity->client_key_pem != NULL) {
-        code = curl_easy_setopt(easy, CURLOPT_SSLCERT_BLOB, &certificate);
-        if (code == CURLE_OK)
-            code = curl_easy_setopt(easy, CURLOPT_SSLKEY_BLOB, &key);
-    }
-    return code;
-}
-
-/* URL, method and headers. libcurl reads the body in place, and makes no copy of it but to send it.
- */
-static CURLcode set_target(struct http_request *request)
-{
-    static char accept[] = "Accept: application/json";
-    static char accept_table[] = "Accept: application/json;as=Table;g=meta.k8s.io;v=v1";
-    static char json[] = "Content-Type: application/json";
-    static char patch[] = "Content-Type: application/strategic-merge-patch+json";
-    const struct http_transport *t = request->transport;
-    struct curl_slist *headers = request->own_headers, *own = headers + 1;
-    CURL *easy = request->easy;
-    CURLcode code = CURLE_OUT_OF_MEMORY;
-    char *url;
-
-    if (asprintf(&url, "%s%s", t->base_url, request->path) < 0)
-        return code;
-    code = curl_easy_setopt(easy, CURLOPT_URL, url);
-    free(url);
-    if (code == CURLE_OK)
-        code = curl_easy_setopt(easy, CURLOPT_USERAGENT, USER_AGENT);
-    if (code == CURLE_OK && t->config->proxy_url != NULL)
-        code = curl_easy_setopt(easy, CURLOPT_PROXY, t->config->proxy_url);
-
-    /* the request's own headers are linked before the common ones, without a copy of either */
-    *headers = (struct curl_slist){.data = request->wants_table ? accept_table : accept,
-                                   .next = t->headers};
-    if (request->identity->authorization != NULL) {
-        *own = (struct curl_slist){.data = request->identity->authorization, .next = headers};
-        headers = own++;
-    }
-    if (request->body != NULL) {
-        *own = (struct curl_slist){.data = request->is_patch ? patch : json, .next = headers};
-        headers = own;
-        curl_easy_setopt(easy, CURLOPT_POST, 1L);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(request->body));
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
-        if (request->is_patch)
-            curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
-    } else {
-        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-    }
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
-    return code;
-}
-
-/* Options that need no memory: connection, limits and callbacks. */
-static void set_options(struct http_request *request)
-{
-    struct http_transport *t = request->transport;
     CURL *easy = request->easy;
 
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    /* without TLS only a response shows the protocol, and a watch may take long to get one */
-    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, t->connections.is_serial ? 0L : 1L);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_SEC);
-    curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_INTERVAL_SEC);
-    curl_easy_setopt(easy, CURLOPT_CONNECT_TO, t->connect_to);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(CONNECT_LIMIT / SPAN_MS(1)));
-
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_connections_open);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &t->connections);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_connections_close);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, &t->connections);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_connections_set_options);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, request_on_sent);
@@ -577,11 +337,10 @@ static void set_options(struct http_request *request)
 static int request_prepare(struct http_request *request)
 {
     request->easy = curl_easy_init();
-    if (request->easy == NULL || set_target(request) != CURLE_OK ||
-        set_trust(request->easy, request->transport->config, request->identity) != CURLE_OK)
+    if (request->easy == NULL ||
+        http_message_prepare(&request->message, request->easy, request->transport) < 0)
         return -ENOMEM;
-    set_options(request);
-    free(TAKE(request->path));
+    set_callbacks(request);
     return 0;
 }
 
@@ -634,14 +393,7 @@ struct http_request *http_request_new(struct http_transport *transport,
     request->total_limit = call->total_limit;
     request->is_watch = call->is_watch;
     request->on_sent = call->on_sent;
-    request->path = strdup(call->path);
-    request->body = call->body != NULL ? strdup(call->body) : NULL;
-    request->is_patch = call->is_patch;
-    request->is_repeatable = call->is_repeatable;
-    request->wants_table = call->wants_table;
-    request->identity = tls_identity_get(&transport->identities, call->credentials);
-    if (request->path == NULL || request->identity == NULL ||
-        (call->body != NULL && request->body == NULL))
+    if (http_message_init(&request->message, transport, call) < 0)
         return http_request_destroy(request);
     return request;
 }

@@ -1,28 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* One request of the HTTP client. For the files of the HTTP client only. */
-#include "fetcher/http/call.h"
-#include "fetcher/http/tls_identity.h"
-#include "fetcher/http/transport.h"
+/*
+ * One request of the HTTP client. For the files of the HTTP client only.
+ *
+ * It is its caller's from http_client_send() to http_request_free(), and meanwhile in one of these
+ * lists, or in none before it is submitted and after it is reported:
+ *
+ *     queue ----> unsent ----> sent ----> answered       refused: in fail_refused() of admission.c
+ *       ^           | ^----------|                       freed: by its caller, within libcurl
+ *       '-----------'  libcurl began it again
+ *        libcurl could not send it, or its connection broke
+ *
+ * Those of the transport (unsent, sent, answered) are libcurl's as well: is_added.
+ */
+#include "fetcher/http/message.h"
 
 #define HTTP_REQUEST_MAGIC 0x72657175u
 struct http_request {
     unsigned magic;
     struct http_transport *transport;
-    struct list link;                   /* in a queue of admission.c, or a list of the transport */
+    struct list link;                   /* in one of the lists above */
     const struct http_handler *handler; /* NULL once it is freed or done */
     void *userdata;
 
     /* the call */
-    char *path; /* NULL once libcurl has it */
-    char *body; /* NULL: a GET */
-    bool is_patch;
-    bool is_repeatable;
-    bool wants_table;
+    struct http_message message;
     bool is_watch;
     span_us total_limit;
     void (*on_sent)(void *userdata);
-    struct tls_identity *identity;
 
     /* admission.c's */
     bool is_queued;
@@ -30,8 +35,7 @@ struct http_request {
     bool needs_connection; /* the open connections had no room, contrary to expectation */
 
     /* libcurl's side */
-    CURL *easy; /* NULL before its admission */
-    struct curl_slist own_headers[3];
+    CURL *easy;                         /* NULL before its admission */
     struct http_connection *connection; /* NULL: not sent, or unknown */
     bool is_added;                      /* to the multi handle */
     bool was_run;                       /* libcurl has tried to send it */

@@ -80,6 +80,8 @@ static int spawn(const char *const argv[], int output, int errors, pid_t *ret_pi
         r = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     if (r == 0 && errors >= 0)
         r = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
+    if (r == 0) /* such as the end of a pipe that says whether this process lives */
+        r = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     /* the prototype lacks const for historical reasons; argv is not written to */
     if (r == 0)
         r = posix_spawnp(ret_pid, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv,

@@ -21,7 +21,8 @@ int process_start(char *const argv[], char *const envp[], const struct process_f
                   pid_t *ret_pid);
 
 /*
- * Run a program found on PATH with nothing blocked, and wait for it.
+ * Run a program found on PATH with nothing blocked and no descriptor but the standard streams, and
+ * wait for it.
  * @argv: NULL-terminated
  * Return: its exit status; -EINTR if a signal ended it; -errno when it could not be started.
  */

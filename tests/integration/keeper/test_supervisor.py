@@ -256,6 +256,18 @@ def test_orphans_are_reaped(keeper: Keeper) -> None:
     assert keeper.child().pid
 
 
+def test_a_helper_that_outlives_the_child(keeper: Keeper) -> None:
+    """It has the end of the keeper's pipe, too, which delays nothing: the child can be reaped."""
+    child = keeper.child()
+    helper = child.do("start_helper")
+    child.ready()
+    kill(child)
+    assert keeper.child().pid != child.pid
+    assert "has threads that wait" not in keeper.log()
+    os.kill(helper, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{helper}").exists(), "the helper's end")
+
+
 def test_what_goes_to_the_keepers_own_manager(start_keeper: StartKeeper, area: Path) -> None:
     manager = Manager(area / "manager")
     keeper = start_keeper("--backoff-max=0", env=manager.env)

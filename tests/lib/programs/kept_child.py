@@ -115,6 +115,14 @@ class Commands:
         os.waitpid(pid, 0)
         return int.from_bytes(os.read(found, 4), "little")
 
+    def start_helper(self):
+        """A process that has inherited all descriptors but one, and ends by a signal only. Returns its pid."""
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            signal.pause()
+        return pid
+
     def close_all(self):
         os.closerange(FIRST_FD, control.fileno())
         os.closerange(control.fileno() + 1, 1024)

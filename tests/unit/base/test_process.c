@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/process.h"
@@ -50,6 +53,18 @@ static void test_status(void **state)
 static void test_end_of_reading(void **state)
 {
     expect("yes a", 2, -EDOM, "1:a;1:a;");
+}
+
+/* The keeper's child has one of those: until it is closed everywhere, the child counts as alive. */
+static void test_descriptors_are_not_inherited(void **state)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD, 100);
+    char script[64];
+
+    assert_true(fd >= 100);
+    snprintf(script, sizeof(script), "test ! -e /proc/self/fd/%d && echo none", fd);
+    expect(script, 0, 0, "4:none;");
+    close(fd);
 }
 
 static void test_no_program(void **state)
@@ -113,6 +128,7 @@ int main(void)
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_end_of_reading),
+        cmocka_unit_test(test_descriptors_are_not_inherited),
         cmocka_unit_test(test_no_program),
         cmocka_unit_test(test_both_outputs),
         cmocka_unit_test(test_limits),

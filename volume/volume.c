@@ -604,9 +604,21 @@ static void on_ordered(struct volume *v, size_t i, mono_us now)
     v->callbacks->state(v->userdata);
 }
 
+/* Readers keep what they get: not what a command still checks, or has refused. */
+static void drop_candidate(struct volume *v, size_t i)
+{
+    struct member *m = &v->members[i];
+
+    if (!volume_has_candidate(v) || (m->passed == NULL && v->adopted == NULL))
+        return;
+    object_unref(m->shown);
+    m->shown = m->passed != NULL ? object_ref(m->passed) : NULL;
+}
+
 void volume_pause(struct volume *volume, size_t i, mono_us now)
 {
     assert(i < volume->spec->n_sources);
+    drop_candidate(volume, i);
     member_order(&volume->members[i], VOLUME_ORDER_PAUSED, now);
     on_ordered(volume, i, now);
 }

@@ -1310,7 +1310,6 @@ static void content_that_is_taken_back_during_its_check(void **state)
     assert_int_equal(volume_state(f->volume), VOLUME_CURRENT);
 }
 
-/* What is paused shows nothing older than what it is to show. */
 static void order_ends_the_check_of_older_content(void **state)
 {
     struct fixture *f = *state;
@@ -1333,10 +1332,62 @@ static void order_ends_the_check_of_older_content(void **state)
     put(f, &secret, "k=5", "u", 5); /* while k=4 is checked */
     volume_pause(f->volume, 0, clock_mono());
     end_check(f, NULL);
-    assert_shows(f, "k=5");
+    assert_shows(f, "k=1");
     put(f, &secret, "k=6", "u", 6);
-    assert_shows(f, "k=5");
+    assert_shows(f, "k=1");
+    assert_int_equal(f->n_checks, 5);
+    volume_resume(f->volume, 0, clock_mono());
     assert_int_equal(f->n_checks, 6);
+    end_check(f, NULL);
+    assert_shows(f, "k=6");
+}
+
+static void pause_holds_what_is_being_checked_or_was_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=1", "u", 1);
+    volume_pause(f->volume, 0, clock_mono()); /* without older content there is nothing to keep */
+    end_check(f, NULL);
+    assert_shows(f, "k=1");
+    for (unsigned i = 0; i < 2; i++) {
+        volume_resume(f->volume, 0, clock_mono());
+        put(f, &secret, i == 0 ? "k=2" : "k=3", "u", 2 + i);
+        for (unsigned j = 0; j < 2 * i; j++)
+            end_check(f, "ended with exit status 1");
+        volume_pause(f->volume, 0, clock_mono());
+        assert_state(f, VOLUME_STALE, "held back: paused by `secretfs rollout pause`");
+        assert_false(volume_has_candidate(f->volume));
+        end_check(f, NULL);
+        volume_show_due(f->volume, SPAN_SEC(10000));
+        assert_shows(f, "k=1");
+        assert_int_equal(f->n_checks, 2 + 2 * i);
+    }
+    volume_resume(f->volume, 0, clock_mono());
+    end_check(f, NULL);
+    assert_shows(f, "k=3");
+}
+
+static void pause_holds_adopted_content_beside_a_check(void **state)
+{
+    struct fixture *f = *state;
+    struct volume_adopted adopted = {.orders = NULL};
+
+    begin(f, WITH_COMMAND);
+    put(f, &secret, "k=1", "u", 1);
+    end_check(f, NULL);
+    adopted.payload = payload_ref(f->last);
+    end(f);
+    begin_adopted(f, WITH_COMMAND, &adopted);
+    put(f, &secret, "k=2", "u", 2);
+    volume_pause(f->volume, 0, clock_mono());
+    end_check(f, NULL);
+    assert_null(f->last);
+    volume_resume(f->volume, 0, clock_mono());
+    end_check(f, NULL);
+    assert_shows(f, "k=2");
+    payload_unref(adopted.payload);
 }
 
 /* What is undone after an older content was shown is that content. */
@@ -1621,6 +1672,8 @@ int main(void)
         TEST(older_content_that_is_refused),
         TEST(content_that_is_taken_back_during_its_check),
         TEST(order_ends_the_check_of_older_content),
+        TEST(pause_holds_what_is_being_checked_or_was_refused),
+        TEST(pause_holds_adopted_content_beside_a_check),
         TEST(undo_after_older_content),
         TEST(staged_update_ends_the_check_of_older_content),
         TEST(objects_that_go_during_a_check),

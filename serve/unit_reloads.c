@@ -62,7 +62,6 @@ static void finish(struct unit_reload *reload, const struct error *e)
         done(userdata, e);
 }
 
-/* At the end of the daemon it is enough that systemd has the job. */
 static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused)
 {
     struct unit_reload *reload = userdata;
@@ -195,12 +194,24 @@ int unit_reloads_new(sd_event *event, const struct unit_bus *bus, struct unit_re
     return 0;
 }
 
+/* It is enough that systemd has the job: a request behind it would wait for its end as well. */
+static void finish_replied(struct unit_reloads *reloads)
+{
+    const struct error none = ERROR_INIT;
+    struct unit_reload *reload, *next;
+
+    list_for_each_safe (reload, next, &reloads->reloads, link)
+        if (reload->job != NULL)
+            finish(reload, &none);
+}
+
 /* Wait for replies, as a connection that is closed earlier may take its request with it. */
 static void drain(struct unit_reloads *reloads)
 {
     mono_us now, deadline = clock_mono() + DRAIN_TIME;
 
     reloads->is_ending = true;
+    finish_replied(reloads);
     while (!list_is_empty(&reloads->reloads) && (now = clock_mono()) < deadline) {
         struct unit_reload *reload = list_entry(reloads->reloads.next, struct unit_reload, link);
         int r = sd_bus_process(reload->bus, NULL); /* on_reply() may free it */

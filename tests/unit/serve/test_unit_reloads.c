@@ -253,6 +253,21 @@ static void test_end_while_a_job_runs(void **state)
     assert_string_equal(world.error.text, "");
 }
 
+/* systemd has replied: there is nothing to wait for. */
+static void test_end_after_the_reply(void **state)
+{
+    world.result = NULL;
+    request();
+    run_until(&world.n_calls, 1);
+    sd_bus_flush(world.server);
+    for (unsigned i = 0; i < 5; i++) /* the reply */
+        sd_event_run(world.event, 0);
+    assert_int_equal(world.n_done, 0);
+    world.reloads = unit_reloads_free(world.reloads);
+    assert_int_equal(world.n_done, 1);
+    assert_string_equal(world.error.text, "");
+}
+
 static void test_unused(void **state)
 {
     assert_null(unit_reloads_free(NULL));
@@ -272,6 +287,7 @@ int main(void)
         TEST(test_end_with_a_request),
         TEST(test_request_that_nothing_waits_for),
         TEST(test_end_while_a_job_runs),
+        TEST(test_end_after_the_reply),
         TEST(test_unused),
     };
 

@@ -18,13 +18,13 @@ static void read_archive(const char *files, const char *option, const char *path
     _cleanup_(payload_unrefp) struct payload *payload = payload_make(files);
     _cleanup_(buf_deinit) struct buf errors = BUF_INIT(4096);
     char archive[64];
-    int fd = memfd_create("archive", 0); /* inherited by tar */
+    int fd = memfd_create("archive", MFD_CLOEXEC);
     const char *argv[] = {"tar", option, archive, path, NULL};
     struct payload_tar tar;
     struct iovec piece;
 
     assert_true(fd >= 0);
-    snprintf(archive, sizeof(archive), "/proc/self/fd/%d", fd);
+    snprintf(archive, sizeof(archive), "/proc/%d/fd/%d", getpid(), fd);
     payload_tar_init(&tar, payload);
     while (payload_tar_next(&tar, &piece))
         assert_int_equal(write(fd, piece.iov_base, piece.iov_len), piece.iov_len);

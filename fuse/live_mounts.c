@@ -35,7 +35,6 @@
  */
 #include "fuse/live_mounts.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
@@ -47,11 +46,11 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "fuse/live_file.h"
+#include "fuse/mount_root.h"
 #include "fuse/names.h"
 
-#define DELETED       "//deleted" /* follows the path of an unlinked node in mountinfo */
-#define UNUSED_NAME   "..unused"  /* no key begins with two dots */
-#define ORIGIN        ".from"     /* follows the name of a node in LIVE_DIRECTORY */
+#define UNUSED_NAME   "..unused" /* no key begins with two dots */
+#define ORIGIN        ".from"    /* follows the name of a node in LIVE_DIRECTORY */
 #define LOCATION_SIZE (sizeof(LIVE_DIRECTORY) + 24 + sizeof(ORIGIN))
 
 /* A volume that has members, or had some at the last visit. */
@@ -101,65 +100,6 @@ struct live_mounts {
     bool has_warned; /* that a part does not follow updates */
     bool is_failing; /* a part does not, since the last scan */
 };
-
-/* ---- the root of a mount */
-
-/* The root of a mount, parsed. */
-struct root {
-    char *volume;     /* path of the volume's directory; "." for the root */
-    char *generation; /* name of the directory; NULL in LIVE_DIRECTORY */
-    char *path;       /* in the generation; "" for all of it */
-    uint64_t live_id; /* in LIVE_DIRECTORY */
-    bool is_deleted;
-};
-
-static bool is_generation(const char *name)
-{
-    static const char pattern[] = "..dddd_dd_dd_dd_dd_dd."; /* A5 */
-    size_t i;
-
-    for (i = 0; pattern[i] != '\0'; i++)
-        if (pattern[i] == 'd' ? !isdigit((unsigned char)name[i]) : name[i] != pattern[i])
-            return false;
-    return isdigit((unsigned char)name[i]);
-}
-
-static bool parse_generation(char *text, struct root *ret_root)
-{
-    char *at = text, *slash;
-
-    ret_root->volume = (char *)(uintptr_t) ".";
-    if (!is_generation(at)) {
-        at = strchr(at, '/');
-        if (at == NULL || !is_generation(at + 1))
-            return false;
-        *at++ = '\0';
-        ret_root->volume = text;
-    }
-    ret_root->generation = at;
-    slash = strchr(at, '/');
-    ret_root->path = slash != NULL ? slash + 1 : at + strlen(at);
-    if (slash != NULL)
-        *slash = '\0';
-    return true;
-}
-
-/* @text: from mountinfo; is cut into pieces. Return: whether it is part of a volume. */
-static bool parse_root(char *text, struct root *ret_root)
-{
-    static const char live[] = "/" LIVE_DIRECTORY "/";
-    size_t len = strlen(text), deleted_len = strlen(DELETED);
-
-    *ret_root = (struct root){0};
-    ret_root->is_deleted = len > deleted_len && streq(text + len - deleted_len, DELETED);
-    if (ret_root->is_deleted)
-        text[len - deleted_len] = '\0';
-    if (strncmp(text, live, strlen(live)) == 0) {
-        ret_root->live_id = strtoull(text + strlen(live), NULL, 10);
-        return ret_root->live_id != 0;
-    }
-    return text[0] == '/' && parse_generation(text + 1, ret_root);
-}
 
 /* ---- volumes */
 
@@ -318,7 +258,7 @@ static int make_live(const struct live_mounts *mounts, struct member *m)
  * @ret_path: from the root of the file system
  * Return: 0, *ret_status is the node's; -ENOENT; -ENOMEM.
  */
-static int find_node(const struct live_mounts *mounts, struct root *root, char **ret_path,
+static int find_node(const struct live_mounts *mounts, struct mount_root *root, char **ret_path,
                      struct stat *ret_status)
 {
     _cleanup_(freep) char *generation = names_join(root->volume, root->generation);
@@ -339,8 +279,8 @@ static int find_node(const struct live_mounts *mounts, struct root *root, char *
 }
 
 /* A file that changes in place is live in its generation. */
-static int begin_following(struct live_mounts *mounts, const struct root *root, const char *path,
-                           struct member *m)
+static int begin_following(struct live_mounts *mounts, const struct mount_root *root,
+                           const char *path, struct member *m)
 {
     if (m->volume->n_members > LIVE_MOUNTS_MAX) /* with it */
         return -ENOSPC;
@@ -371,7 +311,7 @@ static bool is_outdated(const struct live_mounts *mounts, const char *path)
     return true;
 }
 
-static int add_member(struct live_mounts *mounts, struct root *root)
+static int add_member(struct live_mounts *mounts, struct mount_root *root)
 {
     _cleanup_(member_freep) struct member *m = NULL;
     _cleanup_(freep) char *path = NULL;
@@ -421,10 +361,10 @@ static void report_failure(struct live_mounts *mounts, const char *volume, const
 static void note_root(struct live_mounts *mounts, const char *text)
 {
     _cleanup_(freep) char *copy = strdup(text);
-    struct root root;
+    struct mount_root root;
     int r;
 
-    if (copy == NULL || !parse_root(copy, &root))
+    if (copy == NULL || !mount_root_parse(copy, &root))
         return;
     r = root.live_id != 0 ? note_live_root(mounts, root.live_id) : add_member(mounts, &root);
     if (r < 0 && r != -ENOENT)
@@ -595,9 +535,9 @@ static int make_origin(int root_fd, const struct taking *taking)
 {
     _cleanup_(freep) char *copy = strdup(taking->path), *target = NULL;
     char location[LOCATION_SIZE];
-    struct root root;
+    struct mount_root root;
 
-    if (copy == NULL || !parse_generation(copy, &root) ||
+    if (copy == NULL || !mount_root_parse_path(copy, &root) ||
         asprintf(&target, "%s/%s", root.volume, root.path) < 0)
         return -ENOMEM;
     snprintf(location, sizeof(location), LIVE_DIRECTORY "/%" PRIu64 ORIGIN, taking->id);

@@ -11,10 +11,6 @@
 
 struct live_mounts;
 
-/* Where live files and directories are linked once they are taken out of their generation. Volumes
- * have no names that begin with a dot. */
-#define LIVE_DIRECTORY ".live"
-
 /* The live files of one volume: each mount alone takes memory until it is unmounted. */
 #define LIVE_MOUNTS_MAX 1024
 

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "fuse/live_file.h"
+#include "fuse/mount_root.h"
 #include "tests/unit/failmalloc.h"
 #include "tests/unit/make_payload.h"
 #include "tests/unit/tree_answers.h"

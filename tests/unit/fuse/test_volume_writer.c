@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "fuse/inotify_events.h"
+#include "fuse/mount_root.h"
 #include "fuse/names.h"
 #include "fuse/shown_payload.h"
 #include "tests/unit/failmalloc.h"

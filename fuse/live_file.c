@@ -39,6 +39,7 @@ struct live_open {
     struct list link;      /* in node_live.opens, the newest last; under the tree's lock */
     struct node_version *version; /* NULL: of an immutable file */
     struct held_item held;        /* while it is of an older version */
+    uint64_t volume;              /* in whose number it counts; node id of its directory */
     bool drops_pages;
 };
 
@@ -50,6 +51,51 @@ static struct live_open *open_of_file(struct open_file *file)
 static bool has_flag(const struct live_open *open, uint32_t flag)
 {
     return (open->file.flags & flag) != 0;
+}
+
+/* ---- volumes */
+
+/* Return: NULL: it is gone, or the file's volume is unknown. */
+static struct node *directory_of(struct node_table *t, uint64_t volume)
+{
+    struct node *directory = node_by_id(t, volume);
+
+    return directory != NULL && directory->kind == NODE_DIRECTORY ? directory : NULL;
+}
+
+static struct node *volume_of_file(struct node_table *t, const struct node *file)
+{
+    return directory_of(t, node_volume_of_file(t, file));
+}
+
+static void count_in_volume(struct node_table *t, const struct node *file, struct live_open *open)
+{
+    struct node *directory = volume_of_file(t, file);
+
+    if (directory == NULL)
+        return;
+    open->volume = directory->id;
+    directory->directory.n_opens++;
+}
+
+static void leave_volume(struct node_table *t, const struct live_open *open)
+{
+    struct node *directory = directory_of(t, open->volume);
+
+    if (directory == NULL)
+        return;
+    assert(directory->directory.n_opens > 0);
+    directory->directory.n_opens--;
+}
+
+void live_file_let_opens(struct tree *tree, uint64_t volume, bool lets)
+{
+    struct node *directory;
+
+    NODE_TABLE_GUARD(tree_nodes(tree));
+    directory = directory_of(tree_nodes(tree), volume);
+    if (directory != NULL)
+        directory->directory.lets_opens = lets;
 }
 
 /* ---- versions */
@@ -232,6 +278,7 @@ static int add_open(struct node_table *t, struct node *n, const struct open_file
         free(open);
         return r;
     }
+    count_in_volume(t, n, open);
     enter(n, open, v);
     *ret_open = open;
     return 0;
@@ -257,27 +304,22 @@ void live_file_observe(struct tree *tree, live_file_opened_fn *opened, void *use
     tree_nodes(tree)->opened_userdata = userdata;
 }
 
-void live_file_let_opens(struct tree *tree, uint64_t volume, bool lets)
+/*
+ * The lock is held. Whether an open can be made now.
+ * Return: 0; -EAGAIN: it waits for the end of a switch (live_switch.c); -ENFILE; -ENOENT: its
+ * update was not committed.
+ */
+static int check_open(struct node_table *t, const struct node *n, const struct live_opener *opener)
 {
-    struct node *directory;
+    const struct node *directory = opener->may_wait ? volume_of_file(t, n) : NULL;
+    const struct node_live *live = n->file.live;
 
-    NODE_TABLE_GUARD(tree_nodes(tree));
-    directory = node_by_id(tree_nodes(tree), volume);
-    if (directory != NULL && directory->kind == NODE_DIRECTORY)
-        directory->directory.lets_opens = lets;
-}
-
-/* The lock is held. Whether an open waits for the end of a switch (live_switch.c). */
-static bool has_to_wait(struct node_table *t, const struct node *n,
-                        const struct live_opener *opener)
-{
-    const struct node *directory;
-
-    if (n->file.live == NULL || !n->file.live->is_switching || !opener->may_wait)
-        return false;
-    directory = node_by_id(t, node_volume_of_file(t, n));
-    return directory == NULL || directory->kind != NODE_DIRECTORY ||
-           !directory->directory.lets_opens;
+    if (live != NULL && live->is_switching && opener->may_wait &&
+        (directory == NULL || !directory->directory.lets_opens))
+        return -EAGAIN;
+    if (live != NULL && live->presence == LIVE_NEW)
+        return -ENOENT;
+    return directory != NULL && directory->directory.n_opens >= LIVE_OPENS_MAX ? -ENFILE : 0;
 }
 
 int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *opener,
@@ -293,11 +335,10 @@ int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *ope
     r = node_find_file(t, id, &n);
     if (r < 0)
         return r;
+    r = check_open(t, n, opener);
+    if (r < 0)
+        return r;
     live = n->file.live;
-    if (has_to_wait(t, n, opener))
-        return -EAGAIN;
-    if (live != NULL && live->presence == LIVE_NEW)
-        return -ENOENT; /* its update was not committed */
     like = (struct open_file){.node = id,
                               .version = live != NULL ? live->version : 0,
                               .unique = opener->unique,
@@ -374,6 +415,7 @@ static void count_close(struct node *n, const struct live_open *open)
 static void free_open(struct node_table *t, struct live_open *open)
 {
     held_remove(&t->held, &open->held);
+    leave_volume(t, open);
     list_remove(&open->link);
     open_table_remove(&t->opens, &open->file);
     leave_version(t, open);
@@ -524,6 +566,7 @@ int live_file_adopt_open(struct node_table *t, struct node *file, const struct o
         return r;
     }
     open->drops_pages = true;
+    count_in_volume(t, file, open);
     enter(file, open, v);
     if (old != NULL)
         hold(t, open);

@@ -13,6 +13,12 @@
 struct node;
 struct node_table;
 
+/*
+ * Open files of a volume, of all readers together. Each takes about 200 bytes of this process and
+ * of the state for the next one, while a pod's limits count the kernel's part only.
+ */
+#define LIVE_OPENS_MAX 65536u
+
 /* An open file of a file system that answers OPEN. */
 struct live_open;
 
@@ -27,7 +33,7 @@ struct live_opener {
  * Open a file.
  * Return: 0, *ret_open is the tree's until live_file_close(); -EAGAIN during a switch, try again at
  * its end; -ENOENT: it was made for an update that has failed; -ESTALE, -EISDIR, -EINVAL; -ENOMEM;
- * -ENFILE.
+ * -ENFILE: the volume has LIVE_OPENS_MAX.
  */
 int live_file_open(struct tree *tree, uint64_t id, const struct live_opener *opener,
                    struct live_open **ret_open);

@@ -80,6 +80,7 @@ struct node {
             size_t n_subdirectories;
             uint64_t n_dropped; /* of a volume: files that lost their content to its limit */
             size_t n_left_out;  /* of a volume: open files that its last switch waits for */
+            size_t n_opens;     /* of a volume: open files, LIVE_OPENS_MAX at most */
             bool lets_opens;    /* of a volume: opens do not wait for the end of its switch */
         } directory;
         struct {

@@ -104,6 +104,26 @@ static void older_versions_are_limited(void **state)
 }
 
 /* The kernel releases them no more. */
+/* The publisher's opens do not count against it, and each close makes room. */
+static void open_files_of_a_volume_are_limited(void **state)
+{
+    const struct live_opener reader = {.thread = READER, .may_wait = true}, publisher = {0};
+    struct live_volume *v = *state;
+    struct live_open *open = NULL, *last = NULL;
+
+    for (unsigned i = 0; i < LIVE_OPENS_MAX; i++)
+        last = open_file(v, i % 2 == 0 ? v->a : v->b);
+    assert_int_equal(live_file_open(v->tree, v->a, &reader, &open), -ENFILE);
+    assert_int_equal(live_file_open(v->tree, v->c, &reader, &open), -ENFILE);
+    assert_int_equal(live_file_open(v->tree, v->a, &publisher, &open), 0);
+    live_file_close(v->tree, open);
+    live_file_close(v->tree, last);
+    last = open_file(v, v->c);
+    assert_int_equal(live_file_open(v->tree, v->a, &reader, &open), -ENFILE);
+    live_file_close_all(v->tree);
+    assert_opens_with(v, v->a, "one");
+}
+
 static void what_is_open_at_the_end_is_closed(void **state)
 {
     struct live_volume *v = *state;
@@ -694,6 +714,7 @@ int main(void)
         TEST(open_file_keeps_its_version),
         TEST(old_content_goes_with_its_last_open_file),
         TEST(older_versions_are_limited),
+        TEST(open_files_of_a_volume_are_limited),
         TEST(what_is_open_at_the_end_is_closed),
         TEST(open_file_keeps_no_older_object_of_the_same_content),
         TEST(only_files_are_opened),

@@ -45,6 +45,7 @@ struct fd_store {
     bool is_certain;     /* of the service manager */
     char *keeper_socket; /* NULL: the service manager keeps */
     int keeper_fd;       /* connection to the keeper's socket; -1: none */
+    int pending_fd;      /* the next one, until the keeper responds; -1: none */
 };
 
 bool fd_store_has_keeper_socket(void)
@@ -121,13 +122,11 @@ static struct timeval timeval_of(span_us span)
                             .tv_usec = (suseconds_t)(span % SPAN_SEC(1))};
 }
 
-/* @timeout: for its response; 0: none */
-static int connect_to_keeper(const char *path, span_us timeout, int *ret_fd, struct error *e)
+static int connect_to_socket(const char *path, int *ret_fd, struct error *e)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     const struct timeval send_timeout = timeval_of(SEND_TIMEOUT);
-    const struct timeval receive_timeout = timeval_of(timeout);
 
     if (fd < 0)
         return error_set_errno(e, negative_errno(), "cannot make a socket");
@@ -137,7 +136,6 @@ static int connect_to_keeper(const char *path, span_us timeout, int *ret_fd, str
                          sizeof(address.sun_path) - 1);
     memcpy(address.sun_path, path, strlen(path));
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof(send_timeout)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive_timeout, sizeof(receive_timeout)) < 0 ||
         connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         return error_set_errno(e, negative_errno(), "cannot connect to the keeper at \"%s\"", path);
     *ret_fd = TAKE_FD(fd);
@@ -160,13 +158,26 @@ static int check_keeper(int fd, const char *path, struct error *e)
     return 0;
 }
 
+static int connect_to_keeper(const char *path, int *ret_fd, struct error *e)
+{
+    _cleanup_(fd_closep) int fd = -1;
+    int r = connect_to_socket(path, &fd, e);
+
+    if (r == 0)
+        r = check_keeper(fd, path, e);
+    if (r == 0)
+        *ret_fd = TAKE_FD(fd);
+    return r;
+}
+
 struct greeting {
     char text[GREETING_MAX + 1];
     int fds[FD_STORE_FDS_MAX];
     size_t n_fds;
 };
 
-static int receive_greeting(int fd, struct greeting *g)
+/* @flags: of recvmsg(2). Return: 0; -EAGAIN with MSG_DONTWAIT; -errno. */
+static int receive_message(int fd, int flags, struct greeting *g)
 {
     union {
         struct cmsghdr header;
@@ -180,7 +191,7 @@ static int receive_greeting(int fd, struct greeting *g)
     ssize_t len;
 
     do
-        len = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+        len = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | flags);
     while (len < 0 && errno == EINTR);
     if (len < 0)
         return negative_errno();
@@ -225,27 +236,20 @@ static int add_greeting(struct fd_store *s, struct greeting *g)
     return r < 0 ? r : n < g->n_fds || (rest != NULL && *rest != '\0') ? -EPROTO : 0;
 }
 
-/* Return: 0: *ret_fd is connected, and *ret_greeting is the keeper's, both the caller's. */
-static int connect_and_greet(const char *path, span_us timeout, int *ret_fd,
-                             struct greeting **ret_greeting, struct error *e)
+/* Return: as receive_message(), 0 with *ret_greeting, the caller's; -EAGAIN without @e. */
+static int receive_greeting(int fd, const char *path, int flags, struct greeting **ret_greeting,
+                            struct error *e)
 {
-    _cleanup_(fd_closep) int fd = -1;
     _cleanup_(freep) struct greeting *g = calloc(1, sizeof(*g));
-    int r = g != NULL ? connect_to_keeper(path, timeout, &fd, e) : -ENOMEM;
+    int r = g != NULL ? receive_message(fd, flags, g) : -ENOMEM;
 
-    if (r == 0)
-        r = check_keeper(fd, path, e);
-    if (r < 0)
-        return r;
-    r = receive_greeting(fd, g);
-    if (r < 0) {
+    if (r < 0 && g != NULL)
         close_greeting(g);
+    if (r < 0 && r != -EAGAIN)
         error_set_errno(e, r, "the keeper at \"%s\" does not respond as one", path);
-        return r;
-    }
-    *ret_fd = TAKE_FD(fd);
-    *ret_greeting = TAKE(g);
-    return 0;
+    if (r == 0)
+        *ret_greeting = TAKE(g);
+    return r;
 }
 
 /* It does not run yet, or has ended while this process waited for its turn. */
@@ -256,6 +260,7 @@ static bool is_absent(int r)
 
 static int receive_from_keeper(struct fd_store *s, const char *path, struct error *e)
 {
+    _cleanup_(fd_closep) int fd = -1;
     struct greeting *g = NULL;
     int r;
 
@@ -263,13 +268,16 @@ static int receive_from_keeper(struct fd_store *s, const char *path, struct erro
     if (s->keeper_socket == NULL)
         return -ENOMEM;
     s->is_available = true;
-    r = connect_and_greet(path, 0, &s->keeper_fd, &g, e);
+    r = connect_to_keeper(path, &fd, e);
+    if (r == 0)
+        r = receive_greeting(fd, path, 0, &g, e);
     if (is_absent(r)) {
         *e = ERROR_INIT;
         return 0;
     }
-    if (r < 0)
+    if (r != 0)
         return r;
+    s->keeper_fd = TAKE_FD(fd);
     r = add_greeting(s, g);
     close_greeting(g);
     free(g);
@@ -286,19 +294,30 @@ int fd_store_peek_fd(const struct fd_store *store)
     return store->keeper_fd;
 }
 
-int fd_store_reconnect(struct fd_store *store, struct error *e)
+int fd_store_reconnect(struct fd_store *store, int *ret_fd, struct error *e)
 {
+    const char *path = store->keeper_socket;
     struct greeting *g = NULL;
-    int fd, r;
+    int r = 0;
 
-    assert(store->keeper_socket != NULL);
-    r = connect_and_greet(store->keeper_socket, FD_STORE_RECONNECT_TIMEOUT, &fd, &g, e);
+    assert(path != NULL);
+    if (store->pending_fd < 0)
+        r = connect_to_keeper(path, &store->pending_fd, e);
     if (r < 0)
         return r;
+    r = receive_greeting(store->pending_fd, path, MSG_DONTWAIT, &g, e);
+    if (r == -EAGAIN) {
+        *ret_fd = store->pending_fd;
+        return FD_STORE_WAITS;
+    }
+    if (r < 0) {
+        store->pending_fd = fd_close(store->pending_fd);
+        return r;
+    }
     close_greeting(g);
     free(g);
     fd_close(store->keeper_fd);
-    store->keeper_fd = fd;
+    store->keeper_fd = TAKE_FD(store->pending_fd);
     return 0;
 }
 
@@ -309,7 +328,7 @@ int fd_store_new(const char *keeper_socket, struct fd_store **ret_store, struct 
 
     if (s == NULL)
         return -ENOMEM;
-    s->keeper_fd = -1;
+    s->keeper_fd = s->pending_fd = -1;
     if (keeper_socket == NULL)
         keeper_socket = getenv(FD_STORE_KEEPER_SOCKET_VARIABLE);
     if (keeper_socket != NULL)
@@ -456,6 +475,7 @@ struct fd_store *fd_store_free(struct fd_store *store)
     }
     free(store->received);
     fd_close(store->keeper_fd);
+    fd_close(store->pending_fd);
     free(store->keeper_socket);
     free(store);
     return NULL;

@@ -119,12 +119,14 @@ int fd_store_peek_fd(const struct fd_store *store);
 
 /*
  * Connect to the keeper that listens at the same path now. It has nothing that this process can
- * use: the caller stores everything again.
- * Return: 0; -errno with @e: the earlier connection stays, try again later. -EAGAIN: the keeper has
- * not responded within FD_STORE_RECONNECT_TIMEOUT; another process is connected to it.
+ * use: the caller stores everything again. On a host under load it responds late, and not before
+ * another process that is connected to it ends: then the caller calls again when epoll(7) reports
+ * something on the connection.
+ * Return: 0; FD_STORE_WAITS: *ret_fd is the connection, borrowed until the next call; -errno with
+ * @e: the earlier connection stays, try again later.
  */
-#define FD_STORE_RECONNECT_TIMEOUT SPAN_MS(100) /* it responds within microseconds */
-int fd_store_reconnect(struct fd_store *store, struct error *e);
+enum { FD_STORE_WAITS = 1 };
+int fd_store_reconnect(struct fd_store *store, int *ret_fd, struct error *e);
 
 /* Closes what was not taken, and the connection to a keeper. Return: NULL. */
 struct fd_store *fd_store_free(struct fd_store *store);

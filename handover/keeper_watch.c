@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *     connected --hang-up--> lost --timer: fd_store_reconnect()--> connected
- *                             ^ |
- *                             +-+ no keeper listens, or it serves another process
+ *                   fd_store_reconnect()
+ *     connected          by timer             response
+ *         +--hang-up--> lost --------> waiting --------> connected
+ *                       ^  |              |
+ *                       +--+ no keeper    | hang-up
+ *                       +-----------------+
  *
- * It begins in either state. A connected watch has an I/O source and no timer, a lost one the
- * reverse.
+ * It begins as connected or lost. A lost watch has its timer on, the others have an I/O source.
  */
 #include "handover/keeper_watch.h"
 
@@ -16,31 +18,50 @@ struct keeper_watch {
     struct fd_store *store;
     keeper_watch_fn *on_reconnected;
     void *userdata;
-    sd_event_source *hang_up;
+    sd_event_source *io; /* of the connection */
     sd_event_source *timer;
 };
 
 static int watch_connection(struct keeper_watch *w);
+static int try_to_connect(struct keeper_watch *w);
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    struct keeper_watch *w = userdata;
-    struct error e = ERROR_INIT;
+    return try_to_connect(userdata);
+}
 
-    if (fd_store_reconnect(w->store, &e) < 0) {
+static int wait_for_keeper(struct keeper_watch *w, span_us delay)
+{
+    int r;
+
+    if (w->timer == NULL)
+        return sd_event_add_time_relative(w->event, &w->timer, CLOCK_MONOTONIC, delay, 0, on_timer,
+                                          w);
+    r = sd_event_source_set_time_relative(w->timer, delay);
+    return r < 0 ? r : sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_response(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    return try_to_connect(userdata);
+}
+
+static int try_to_connect(struct keeper_watch *w)
+{
+    struct error e = ERROR_INIT;
+    int fd, r;
+
+    w->io = sd_event_source_disable_unref(w->io); /* the call may close its descriptor */
+    r = fd_store_reconnect(w->store, &fd, &e);
+    if (r == FD_STORE_WAITS && sd_event_add_io(w->event, &w->io, fd, EPOLLIN, on_response, w) >= 0)
+        return 0;
+    if (r != 0) {
         log_debug("no keeper yet", "reason", e.text);
-        sd_event_source_set_time_relative(source, KEEPER_WATCH_INTERVAL);
-        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return wait_for_keeper(w, KEEPER_WATCH_INTERVAL);
     }
     w->on_reconnected(w->userdata);
     log_info("connected to a new keeper");
-    w->timer = sd_event_source_disable_unref(w->timer);
     return watch_connection(w);
-}
-
-static int wait_for_keeper(struct keeper_watch *w)
-{
-    return sd_event_add_time_relative(w->event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
 }
 
 static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -48,14 +69,14 @@ static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *u
     struct keeper_watch *w = userdata;
 
     log_warn("the keeper has ended; until the next one runs, mounts end with this process");
-    w->hang_up = sd_event_source_disable_unref(w->hang_up);
-    return wait_for_keeper(w);
+    w->io = sd_event_source_disable_unref(w->io);
+    return wait_for_keeper(w, 0);
 }
 
 /* Hang-ups are reported without being asked for. */
 static int watch_connection(struct keeper_watch *w)
 {
-    return sd_event_add_io(w->event, &w->hang_up, fd_store_peek_fd(w->store), 0, on_hang_up, w);
+    return sd_event_add_io(w->event, &w->io, fd_store_peek_fd(w->store), 0, on_hang_up, w);
 }
 
 static int begin(struct keeper_watch *w)
@@ -63,7 +84,7 @@ static int begin(struct keeper_watch *w)
     if (fd_store_peek_fd(w->store) >= 0)
         return watch_connection(w);
     log_warn("no keeper runs yet; until it does, mounts end with this process");
-    return wait_for_keeper(w);
+    return wait_for_keeper(w, 0);
 }
 
 int keeper_watch_new(sd_event *event, struct fd_store *store, keeper_watch_fn *on_reconnected,
@@ -94,7 +115,7 @@ struct keeper_watch *keeper_watch_free(struct keeper_watch *watch)
 {
     if (watch == NULL)
         return NULL;
-    sd_event_source_disable_unref(watch->hang_up);
+    sd_event_source_disable_unref(watch->io);
     sd_event_source_disable_unref(watch->timer);
     free(watch);
     return NULL;

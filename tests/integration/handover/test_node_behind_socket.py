@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Callable
 
@@ -125,6 +126,23 @@ def test_next_keeper_has_everything(
             _check(volume, manifests, number)
     finally:
         later.close()
+
+
+def test_keeper_that_responds_late(start: Start, holder: Holder, manifests: Manifests) -> None:
+    """As on a host under load: the daemon serves on meanwhile, and keeps its place in the queue."""
+    node = start()
+    volume = node.publish(node.pod())
+    holder.process.stop(signal.SIGTERM)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(str(holder.path))
+        listening.listen(8)
+        client, _ = listening.accept()
+        with client:
+            _check(volume, manifests, 2)
+            client.send(b"LISTEN_FDS=0\nLISTEN_FDNAMES=")
+            until(lambda: "connected to a new keeper" in node.log(), "the next keeper")
+            assert client.recv(100).startswith(b"FDSTORE=1\n")
+    _check(volume, manifests, 3)
 
 
 def test_both_gone_at_once(start: Start, holder: Holder, manifests: Manifests) -> None:

@@ -470,14 +470,19 @@ static void listen_again(struct keeper *k)
     listen_as_keeper(k);
 }
 
-/* To one that does respond. */
+/* It waits until the keeper responds. */
 static void reconnect(struct fd_store *s, struct keeper *k)
 {
     struct error e = ERROR_INIT;
+    struct pollfd polled = {.events = POLLIN};
 
+    assert_int_equal(fd_store_reconnect(s, &polled.fd, &e), FD_STORE_WAITS);
+    assert_int_equal(fd_store_reconnect(s, &polled.fd, &e), FD_STORE_WAITS);
+    assert_false(fd_store_is_certain(s));
     assert_int_equal(pthread_create(&k->thread, NULL, greet, k), 0);
-    while (fd_store_reconnect(s, &e) < 0)
-        ;
+    assert_int_equal(poll(&polled, 1, -1), 1);
+    assert_int_equal(fd_store_reconnect(s, &polled.fd, &e), 0);
+    assert_string_equal(e.text, "");
     end_greeting(k);
 }
 
@@ -498,19 +503,22 @@ static void test_a_new_keeper_at_the_same_path(void **state)
     struct pollfd polled;
     struct fd_store *s;
     struct keeper k;
+    int fd;
 
     start_keeper(&k, "LISTEN_FDS=1\nLISTEN_FDNAMES=fuse", 1);
     assert_int_equal(fd_store_new(k.path, &s, &e), 0);
     end_greeting(&k);
-    assert_int_equal(fd_store_reconnect(s, &e), -ECONNREFUSED);
+    assert_int_equal(fd_store_reconnect(s, &fd, &e), -ECONNREFUSED);
     listen_again(&k);
     polled = (struct pollfd){.fd = fd_store_peek_fd(s)};
     assert_int_equal(poll(&polled, 1, -1), 1);
     assert_true((polled.revents & POLLHUP) != 0);
 
-    assert_int_equal(fd_store_reconnect(s, &e), -EAGAIN);
-    assert_non_null(strstr(e.text, "does not respond as one: Resource temporarily unavailable"));
+    assert_int_equal(fd_store_reconnect(s, &fd, &e), FD_STORE_WAITS);
     assert_int_equal(fd_store_peek_fd(s), polled.fd);
+    listen_again(&k); /* the one that it waits for ends */
+    assert_int_equal(fd_store_reconnect(s, &fd, &e), -ECONNRESET);
+    assert_non_null(strstr(e.text, "does not respond as one: Connection reset by peer"));
     reconnect(s, &k);
     assert_string_equal(fd_store_peek_name(s, 0), "fuse"); /* of the first keeper */
     assert_null(fd_store_peek_name(s, 1));
@@ -596,10 +604,11 @@ static void test_no_keeper(void **state)
     struct error e = ERROR_INIT;
     char path[200];
     struct fd_store *s;
+    int fd;
 
     assert_int_equal(fd_store_new("/nonexistent/keeper", &s, &e), 0);
     assert_false(fd_store_is_certain(s));
-    assert_int_equal(fd_store_reconnect(s, &e), -ENOENT);
+    assert_int_equal(fd_store_reconnect(s, &fd, &e), -ENOENT);
     assert_string_equal(e.text, "cannot connect to the keeper at \"/nonexistent/keeper\": "
                                 "No such file or directory");
     fd_store_free(s);

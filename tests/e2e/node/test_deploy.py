@@ -166,6 +166,8 @@ def _permit(cluster: Cluster, ns: Namespace) -> None:
 
 # ---- a release of the chart
 
+CONNECTED = "connected to a new keeper"
+
 
 class Release:
     """The chart on the node, in the test's namespace: a daemon and its keeper."""
@@ -183,10 +185,12 @@ class Release:
         }
 
     def run(self, verb: str, **values: Any) -> None:
-        """install or upgrade; returns when the daemon's pod is of this release, and both are ready."""
+        """install or upgrade; returns when the daemon's pod is of this release, both are ready, and the
+        daemon is connected to its keeper."""
         self._values.update({path.replace("_", "."): value for path, value in values.items()})
         self._helm.run(verb, "chart", CHART, "-n", self._ns.name, *arguments_for(self._values))
         until(lambda: self._is_ready("") and self._is_ready("-keeper"), "the release is ready", pause=0.1)
+        until(self._is_kept, "the keeper has the mounts", pause=0.1)
 
     def _is_ready(self, suffix: str) -> bool:
         path = f"/apis/apps/v1/namespaces/{self._ns.name}/daemonsets/{self._ns.name}{suffix}"
@@ -197,6 +201,12 @@ class Release:
         if not suffix and status.get("updatedNumberScheduled") != 1:
             return False
         return status.get("numberReady") == status.get("desiredNumberScheduled") == 1
+
+    def _is_kept(self) -> bool:
+        """The keeper's pod is ready before it listens; a daemon that is killed earlier loses its mounts."""
+        log = self.pod().log("secretfs")
+        n_lost = log.count("no keeper runs yet") + log.count("the keeper has ended")
+        return log.count(CONNECTED) == n_lost
 
     def pod(self, suffix: str = "") -> Pod:
         """The daemon's or the keeper's, which is the only one of its kind."""
@@ -228,10 +238,11 @@ class Release:
     def evict_keeper(self) -> None:
         """Returns when the daemon has found the next one."""
         pod = self.pod("-keeper")
+        n_connected = self.pod().log("secretfs").count(CONNECTED)
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod.name}}
         path = f"/api/v1/namespaces/{self._ns.name}/pods/{pod.name}/eviction"
         self._ns.cluster.admin.request("POST", path, body)
-        self.wait_logged("connected to a new keeper")
+        self.wait_logged(CONNECTED, n_connected + 1)
 
     def end(self) -> None:
         """Without its keeper the daemon unmounts."""

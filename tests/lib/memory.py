@@ -12,6 +12,7 @@ from typing import Iterator, NamedTuple
 import pytest
 
 from lib import program
+from lib.waiting import until
 
 _CHUNK = 1 << 22
 _PIECE = 16  # bytes; what is shorter would be found by chance
@@ -73,7 +74,14 @@ def _chunks(fd: int, mapping: Mapping) -> Iterator[tuple[int, bytes]]:
             return
         start += _CHUNK
 
-FORGET_SECONDS = 10.0
+
+def wait_gone(pid: int, marker: bytes) -> None:
+    """The kernel forgets the nodes of an old generation in its own time."""
+    try:
+        until(lambda: not find(pid, marker), f"no {marker!r} in the memory of process {pid}")
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), *find(pid, marker)])) from None
+
 
 not_asan = pytest.mark.skipif(
     program.binary().exists() and program.has_sanitizer(),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 import threading
 
+from lib.waiting import PATIENCE_SECONDS
+
 
 class Relay:
     def __init__(self, port: int, target: tuple[str, int], host: str = "127.0.0.1") -> None:
@@ -58,7 +60,7 @@ class Relay:
 
     def _connect(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(self._target, timeout=10)
+            server = socket.create_connection(self._target, timeout=PATIENCE_SECONDS)
         except OSError:
             client.close()
             return

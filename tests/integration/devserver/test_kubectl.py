@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib.devserver.server import DevServer
+from lib.waiting import PATIENCE_SECONDS
 
 _KUBECTLS = [
     path for path in (shutil.which("kubectl"), os.environ.get("DEVSERVER_KUBECTL")) if path
@@ -52,7 +53,7 @@ class Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
 
@@ -166,7 +167,7 @@ def test_watch(server: DevServer, kubectl: Kubectl) -> None:
         text=True,
     )
     assert watching.stdout is not None
-    server.wait_watches(1, timeout=30)
+    server.wait_watches(1)
     server.apply_secret("team", "plain", {"k": b"v"})
     assert watching.stdout.readline().split() == ["NAME", "TYPE", "DATA", "AGE"]
     assert watching.stdout.readline().split()[:3] == ["plain", "Opaque", "1"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from lib import memory
-from lib.memory import FORGET_SECONDS, new_marker, not_asan
+from lib.memory import new_marker, not_asan
 from lib.sources import Api, Source
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can read the program's memory")
@@ -75,9 +74,7 @@ def test_replaced_value_is_nowhere(source: Source, start_exec, area: Path):
     assert memory.find(execution.pid, old), "the search has to find what is there"
     source.put_secret({"k": new})
     assert execution.record.environment(2)["Ak"] == new.decode()
-    deadline = time.monotonic() + FORGET_SECONDS
-    while found := memory.find(execution.pid, old):
-        assert time.monotonic() < deadline, "\n".join(found)
+    memory.wait_gone(execution.pid, old)
 
 
 @needs_root

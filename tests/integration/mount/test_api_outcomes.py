@@ -120,7 +120,7 @@ def test_watch_closed_resumes_without_a_list(each_api: Api, volume: Volume):
     for i in range(3):
         watches = len(each_api.server.requests.select(verb="watch"))
         each_api.server.close_watches()
-        each_api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
+        each_api.server.wait_request(verb="watch", count=watches + 1)
         check_updates(each_api, volume, b"closed %d" % i)
     assert len(each_api.server.requests.select(verb="list")) == lists
     assert volume.log_lines(BEGINS) == []
@@ -345,7 +345,7 @@ def test_server_with_older_data(area: Path, each_api: Api, mount):
     check_updates(each_api, volume, b"new")
     watches = len(each_api.server.requests.select(verb="watch"))
     each_api.server.restart(snapshot)
-    each_api.server.wait_request(verb="watch", count=watches + 1, code=200, timeout=60)
+    each_api.server.wait_request(verb="watch", count=watches + 1, code=200)
     each_api.server.send_bookmark()  # from before the cursor, which gives it away
     volume.wait_content({"n": b"old"})
     until(lambda: live(volume), "the watch")
@@ -362,7 +362,7 @@ def test_member_that_lags_behind(each_api: Api, volume: Volume):
     each_api.server.serve_stale(stale, quorum=False)
     lists = len(each_api.server.requests.select(verb="list"))
     each_api.server.send_error(500, "InternalError", "start again with a list")
-    each_api.server.wait_request(verb="list", count=lists + 1, timeout=60)
+    each_api.server.wait_request(verb="list", count=lists + 1)
     until(lambda: live(volume), "the watch")
     assert volume.generation() == generation
     each_api.server.serve_stale(None)
@@ -433,7 +433,7 @@ def test_bookmarks_move_the_cursor(each_api: Api, volume: Volume):
     revision = str(each_api.server.revision)
     watches = len(each_api.server.requests.select(verb="watch"))
     each_api.server.close_watches()
-    request = each_api.server.wait_request(verb="watch", count=watches + 1, timeout=60)
+    request = each_api.server.wait_request(verb="watch", count=watches + 1)
     assert request.query["resourceVersion"] == revision
     check_updates(each_api, volume)
 

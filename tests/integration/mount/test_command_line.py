@@ -291,7 +291,7 @@ def test_object_that_appears_later(source, start_mount):
         *source.arguments, "--wait", "forever", "--log-level", "debug", "secret/app"
     )
     if isinstance(source, Api):
-        source.server.wait_watches(1, timeout=60)
+        source.server.wait_watches(1)
     assert mounts_at(volume.path) == []
     source.put_secret({"a": b"1"}, name="other")
     source.put_secret({"a": b"1"})
@@ -305,7 +305,7 @@ def test_signal_while_waiting(source, start_mount):
         *source.arguments, "--wait", "forever", "--log-level", "debug", "secret/app"
     )
     if isinstance(source, Api):
-        source.server.wait_watches(1, timeout=60)
+        source.server.wait_watches(1)
     else:
         until(lambda: _takes_signals(volume), "the event loop")
     volume.finish()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 
 import pytest
 
 from lib import memory
-from lib.memory import FORGET_SECONDS, new_marker, not_asan
+from lib.memory import new_marker, not_asan
 from lib.sources import Api, Source
 from lib.volume import Volume
 from lib.waiting import until
@@ -26,13 +25,6 @@ def put_and_wait(source: Source, volume: Volume, content: dict[str, bytes]) -> N
     volume.wait_content(content)
 
 
-def check_forgotten(volume: Volume, marker: bytes) -> None:
-    """The kernel forgets the old generation's nodes in its own time, but soon."""
-    deadline = time.monotonic() + FORGET_SECONDS
-    while found := memory.find(volume.pid, marker):
-        assert time.monotonic() < deadline, "\n".join(found)
-
-
 @not_asan
 @pytest.mark.parametrize("size", [48, 300_000])
 def test_replaced_value_is_nowhere(source, mount, size: int):
@@ -45,7 +37,7 @@ def test_replaced_value_is_nowhere(source, mount, size: int):
 
     put_and_wait(source, volume, {"value": value_of(new, 48), "kept": b"1"})
 
-    check_forgotten(volume, old)
+    memory.wait_gone(volume.pid, old)
     assert memory.find(volume.pid, new)
 
 
@@ -60,7 +52,7 @@ def test_every_replaced_value_is_nowhere(source, mount):
         put_and_wait(source, volume, {"value": value_of(marker, sizes[i % len(sizes)])})
     put_and_wait(source, volume, {"value": b"last"})
     for marker in markers:
-        check_forgotten(volume, marker)
+        memory.wait_gone(volume.pid, marker)
 
 
 @not_asan
@@ -72,7 +64,7 @@ def test_value_that_a_reader_holds_stays_as_long_as_that(source, mount):
     with open(volume.path / "value", "rb", buffering=0) as file:
         put_and_wait(source, volume, {"value": b"new"})
         assert file.read() == value_of(old, 20_000)
-    check_forgotten(volume, old)
+    memory.wait_gone(volume.pid, old)
 
 
 @not_asan
@@ -82,7 +74,7 @@ def test_removed_key_is_nowhere(source, mount):
     source.put_secret({"value": old, "kept": b"1"})
     volume = mount(source)
     put_and_wait(source, volume, {"kept": b"1"})
-    check_forgotten(volume, old)
+    memory.wait_gone(volume.pid, old)
 
 
 @not_asan
@@ -94,7 +86,7 @@ def test_values_of_other_objects_are_not_kept(manifests, mount):
     volume = mount(manifests)
     manifests.delete_secret("other")
     put_and_wait(manifests, volume, {"value": b"2"})
-    check_forgotten(volume, other)
+    memory.wait_gone(volume.pid, other)
 
 
 @not_asan
@@ -106,7 +98,7 @@ def test_value_after_an_error_in_the_same_file(manifests, mount):
     text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: app\nstringData:\n"
     manifests.write("secret-app.json", f"{text}  value: {half.decode()}\n  bad: [")
     until(lambda: volume.status()["source"]["state"] == "failing", "the bad manifest")
-    check_forgotten(volume, half)
+    memory.wait_gone(volume.pid, half)
 
 
 def test_token_and_values_are_never_logged(source, mount):

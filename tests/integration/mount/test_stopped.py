@@ -14,11 +14,7 @@ from lib import program
 from lib.mountinfo import mounts_at
 from lib.sources import Manifests
 from lib.volume import Volume
-from lib.waiting import until
-
-# far above the 2 s that the commands promise; a request to the mount waits for ever
-_HANGS_SECONDS = 30.0
-
+from lib.waiting import PATIENCE_SECONDS, until
 
 @pytest.fixture
 def stopped(manifests: Manifests, start_mount) -> Iterator[Volume]:
@@ -39,7 +35,7 @@ def _run(volume: Volume, *arguments: str | Path) -> subprocess.CompletedProcess[
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_HANGS_SECONDS,
+        timeout=PATIENCE_SECONDS,
         env=program.environment(volume.home),
         check=False,
     )
@@ -107,7 +103,7 @@ def test_status_of_a_process_that_many_clients_wait_for(stopped: Volume):
     ]
     try:
         for client in clients:
-            assert client.wait(30) == 1
+            assert client.wait(PATIENCE_SECONDS) == 1
     finally:
         for client in clients:
             client.kill()

@@ -321,7 +321,7 @@ def test_expired_version_is_not_worth_a_line(daemon: Node, api: Api, as_event: b
     logged = len(daemon.log())
     api.server.fail(410, verb="watch", name="app", as_event=as_event)
     api.server.close_watches(name="app")
-    api.server.wait_request(verb="list", name="app", count=2, timeout=120)
+    api.server.wait_request(verb="list", name="app", count=2)
     api.put_secret({"user": b"root"})
     until(lambda: read(volume, "user") == b"root", "the update")
     until(lambda: watches(api) == 1, "the watch")

@@ -261,7 +261,7 @@ def test_watch_that_ends(daemon: Node, api: Api, break_watch: str) -> None:
     api.server.signer.answer = WAIT
     volume = put(daemon, api, source())
     connection, call = daemon.start_publish(volume)
-    api.server.wait_watches(1, resource=RESOURCE, timeout=120)
+    api.server.wait_watches(1, resource=RESOURCE)
     end: Callable[..., object] = getattr(api.server, break_watch)
     end(resource=RESOURCE)
     api.server.decide(pending(api), ISSUE)
@@ -357,7 +357,7 @@ def test_end_of_the_daemon_during_a_request(daemon: Node, api: Api, held: dict[s
 def test_end_of_the_daemon_while_a_key_is_made(daemon: Node, api: Api, tmp_path: Path) -> None:
     """A key of this type takes seconds; the end does not wait for it."""
     connection, _ = daemon.start_publish(put(daemon, api, source("RSA4096")))
-    api.server.wait_request(verb="get", resource="nodes", timeout=120)
+    api.server.wait_request(verb="get", resource="nodes")
     daemon.finish()
     connection.close()
 

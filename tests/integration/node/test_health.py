@@ -19,7 +19,7 @@ from lib.hang import hanging
 from lib.node_daemon import Node, NodeMaker
 from lib.service_manager import Manager
 from lib.sources import Manifests
-from lib.waiting import until
+from lib.waiting import PATIENCE_SECONDS, until
 
 PAGES = "--metrics-bind-address=127.0.0.1:0"
 _HANGS_SECONDS = 30.0  # far above the 2 s that the command promises
@@ -46,7 +46,7 @@ def address(node: Node) -> tuple[str, int]:
 def get(node: Node, path: str) -> tuple[int, str]:
     host, port = address(node)
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=30) as reply:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=PATIENCE_SECONDS) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -79,7 +79,7 @@ def test_file_alone_has_its_consumers(
         for each in readers[:3]:
             each.do("read")
             wait_state(node, volume, each.pid, "current")
-        code, output = rollout(node, volume, "--timeout=60s")
+        code, output = rollout(node, volume, "--timeout=120s")
         assert code == 0, output
     finally:
         for each in readers:
@@ -102,7 +102,7 @@ def test_descriptor_of_the_old_version_is_held(
         code, output = rollout(node, volume, "--watch=false")
         assert (code, "older" in output) == (1, True)
         both.do("close")
-        assert rollout(node, volume, "--timeout=60s")[0] == 0
+        assert rollout(node, volume, "--timeout=120s")[0] == 0
 
 
 def test_file_that_was_open_before_it_was_mounted_alone(
@@ -127,7 +127,7 @@ def test_file_that_was_open_before_it_was_mounted_alone(
             late.do("read")
             wait_state(node, volume, late.pid, "current")
             until(lambda: described(node, volume)["heldFiles"] == 0, "the file to be free")
-            assert rollout(node, volume, "--timeout=60s")[0] == 0
+            assert rollout(node, volume, "--timeout=120s")[0] == 0
 
 
 def test_file_that_only_a_container_still_has(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 
 import pytest
 
@@ -15,7 +14,6 @@ from lib.node_daemon import Node, NodeMaker, is_shown
 from lib.sources import Api
 from lib.waiting import until
 
-FORGET_SECONDS = 10.0
 
 pytestmark = pytest.mark.skipif(
     program.binary().exists() and program.has_sanitizer(),
@@ -32,9 +30,7 @@ def tokens_of(token: str) -> str:
 
 
 def check_nowhere(node: Node, marker: str) -> None:
-    deadline = time.monotonic() + FORGET_SECONDS
-    while found := memory.find(node.pid, marker.encode()):
-        assert time.monotonic() < deadline, "\n".join(found)
+    memory.wait_gone(node.pid, marker.encode())
 
 
 @pytest.mark.parametrize("copies", [1, 6000])

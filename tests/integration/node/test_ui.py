@@ -20,7 +20,7 @@ from lib.browser import Browser
 from lib.kubelet import PodVolume
 from lib.node_daemon import Node, NodeMaker
 from lib.sources import Manifests
-from lib.waiting import until
+from lib.waiting import PATIENCE_SECONDS, until
 
 PAGES = "--metrics-bind-address=127.0.0.1:0"
 NAME = "<i>x</i>"  # of a process, which chooses it
@@ -53,7 +53,7 @@ def address(node: Node) -> tuple[str, int]:
 
 def get(node: Node, path: str, host: str | None = None) -> http.client.HTTPResponse:
     """`host`: what the request names instead of the address."""
-    connection = http.client.HTTPConnection(*address(node), timeout=30)
+    connection = http.client.HTTPConnection(*address(node), timeout=PATIENCE_SECONDS)
     connection.request("GET", path, headers={} if host is None else {"Host": host})
     return connection.getresponse()
 
@@ -119,7 +119,7 @@ def test_files_of_the_page(shown: Node) -> None:
         assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
         assert not re.search(r"https?:|src=\"//", reply.read().decode()) or path == "/ui/data"
     assert list(kinds.values()) == ["text/html", "text/css", "text/javascript", "application/json"]
-    connection = http.client.HTTPConnection(*address(shown), timeout=30)
+    connection = http.client.HTTPConnection(*address(shown), timeout=PATIENCE_SECONDS)
     connection.request("POST", "/ui/data", body="{}")
     assert connection.getresponse().status == 405
 

@@ -2,11 +2,12 @@
 #pragma once
 /*
  * What a worker answers to a system call on a path below the root of a tree, for tests that stand
- * in for these calls.
+ * in for these calls. For inclusion behind <cmocka.h>.
  */
 #include <errno.h>
 #include <string.h>
 
+#include "cache/object.h"
 #include "fuse/tree.h"
 
 /* Return: as a system call does, with errno. @r: 0 or -errno */
@@ -63,4 +64,15 @@ static inline int answer_unlink(struct tree *tree, const char *path, bool is_dir
     if (r == 0)
         r = is_directory ? tree_rmdir(tree, parent, name) : tree_unlink(tree, parent, name);
     return answer(r);
+}
+
+static inline bool tree_has_content(struct tree *tree, uint64_t id, const char *text)
+{
+    struct file_content content;
+    bool is_same;
+
+    assert_int_equal(tree_read(tree, id, &content), 0);
+    is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
+    object_unref(content.object);
+    return is_same;
 }

@@ -195,11 +195,5 @@ static inline bool exists(const char *path)
 
 static inline bool has_content(uint64_t id, const char *text)
 {
-    struct file_content content;
-    bool is_same;
-
-    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
-    is_same = content.len == strlen(text) && memcmp(content.bytes, text, content.len) == 0;
-    object_unref(content.object);
-    return is_same;
+    return tree_has_content(kernel.tree, id, text);
 }

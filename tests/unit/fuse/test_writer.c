@@ -537,13 +537,7 @@ static struct live_switch *prepare(const char *paths, const char *value)
 
 static bool has_value(uint64_t id, const char *value)
 {
-    struct file_content content;
-    bool is_same;
-
-    assert_int_equal(tree_read(kernel.tree, id, &content), 0);
-    is_same = content.len == strlen(value) && memcmp(content.bytes, value, content.len) == 0;
-    object_unref(content.object);
-    return is_same;
+    return tree_has_content(kernel.tree, id, value);
 }
 
 static void current_generation_is_found(void **state)

@@ -15,8 +15,6 @@
 
 #include <yaml.h>
 
-#include "encoding/yaml.h"
-
 struct finder {
     yaml_parser_t parser;
     const char *text; /* what the parser reads: @owned, or the caller's */

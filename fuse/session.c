@@ -38,7 +38,6 @@
 #include "base/log.h"
 #include "base/privileged.h"
 #include "base/thread.h"
-#include "fuse/device.h"
 #include "fuse/mount_view.h"
 #include "fuse/mount_watch.h"
 #include "fuse/node.h"

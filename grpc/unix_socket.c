@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
+
 #define DIRECTORY_MODE 0750 /* as the kubelet's own */
 #define HIDDEN_SUFFIX  ".new"
 

@@ -4,7 +4,6 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
-#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/kept_socket.h"
 

@@ -32,7 +32,6 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "handover/notes.h"
 #include "handover/shared_memory.h"
 #include "handover/state_size.h"
 #include "handover/tree_recorder.h"

@@ -9,7 +9,6 @@
  */
 #include <systemd/sd-event.h>
 
-#include "base/buf.h"
 #include "encoding/json.h"
 
 #define CONTROL_REQUEST_MAX 4096u      /* an order names one object */

@@ -18,7 +18,7 @@
 
 #include "cache/secmem.h"
 #include "csi/plugin.h"
-#include "fetcher/http/client.h"
+#include "fetcher/http/stats.h"
 #include "monitor/process_metrics.h"
 #include "node/condition_patches.h"
 #include "node/pod_events.h"

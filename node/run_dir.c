@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "serve/mounts.h"
 
 #define LOCK_NAME     "node.lock"

@@ -3,7 +3,6 @@
 /*
  * The run directory of a node daemon: its lock and its mount points. See run_dir.c.
  */
-#include "base/cleanup.h"
 #include "base/error.h"
 
 /* Mount points in it. */

@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <pwd.h>
 
-#include "base/command.h"
 #include "encoding/field.h"
 #include "encoding/yaml.h"
 #include "volume/spec_words.h"

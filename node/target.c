@@ -29,6 +29,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "base/cleanup.h"
 #include "base/mountinfo.h"
 #include "base/privileged.h"
 #include "node/safe_path.h"

@@ -7,7 +7,6 @@
  */
 #include <sys/types.h>
 
-#include "base/cleanup.h"
 #include "base/error.h"
 
 /*

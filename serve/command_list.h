@@ -14,7 +14,6 @@
 #include <cjson/cJSON.h>
 
 #include "base/command.h"
-#include "base/cleanup.h"
 
 /* A node has a handful of kinds of content. */
 #define COMMANDS_MAX          64u

@@ -16,7 +16,6 @@
  */
 #include "serve/unit_reloads.h"
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/list.h"
 

@@ -31,6 +31,7 @@
 
 #include "encoding/json.h"
 #include "encoding/yaml.h"
+#include "volume/spec_parse.h"
 
 #define ROOT_NAME "volumeAttributes"
 

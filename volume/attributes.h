@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* Making a spec of a CSI volume's volumeAttributes. See attributes.c. */
-#include "volume/spec_parse.h"
+#include <cjson/cJSON.h>
+
+#include "volume/spec.h"
 
 #define VOLUME_ATTRIBUTES_MAX 64u /* several times the number of known attributes */
 

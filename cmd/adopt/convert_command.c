@@ -7,7 +7,7 @@
 #include "base/file_read.h"
 #include "cmd/adopt/convert.h"
 #include "cmd/adopt/rewrite.h"
-#include "encoding/yaml.h"
+#include "encoding/yaml_limits.h"
 
 struct convert_command {
     const char *file; /* "-": standard input */

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/standard_streams.h"
 #include "cmd/shared/keeper_program.h"
 

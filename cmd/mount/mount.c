@@ -30,7 +30,6 @@
 #include "cmd/shared/object_wait.h"
 #include "encoding/json.h"
 #include "fetcher/source.h"
-#include "fuse/device.h"
 #include "fuse/shown_payload.h"
 #include "handover/keeper_watch.h"
 #include "handover/kept_sockets.h"

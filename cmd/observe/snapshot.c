@@ -9,6 +9,8 @@
 
 #include <openssl/evp.h>
 
+#include "base/cleanup.h"
+
 #define READ_BYTES 16384
 
 DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)

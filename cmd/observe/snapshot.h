@@ -8,7 +8,6 @@
 
 #include <openssl/sha.h>
 
-#include "base/cleanup.h"
 #include "base/error.h"
 
 /* More than a volume can have (volume/spec.h). */

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/log.h"
 #include "fetcher/api/api_source.h"
 #include "fetcher/auth/kubeconfig.h"
 #include "fetcher/manifests/manifests.h"

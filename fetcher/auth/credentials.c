@@ -28,7 +28,6 @@
 #include "base/file_read.h"
 #include "base/log.h"
 #include "fetcher/auth/authorization.h"
-#include "fetcher/auth/exec_plugin.h"
 #include "fetcher/auth/pem.h"
 
 #define FILE_MAX_BYTES (1u << 20)   /* the system's bundle of all authorities is a fifth of it */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "node/run_dir.h"
 
 static char base[] = "/tmp/secretfs-run-dir-XXXXXX";

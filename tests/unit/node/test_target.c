@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "node/target.h"
 
 static char root[] = "/tmp/secretfs-target-XXXXXX";

@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include "base/cleanup.h"
 #include "tests/unit/failmalloc.h"
 
 #define LATER SPAN_SEC(3600)

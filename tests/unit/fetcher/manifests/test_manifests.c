@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/dir_watch.h"
 #include "encoding/json.h"
 #include "fetcher/manifests/manifest_list.h"
 #include "fetcher/manifests/manifests.h"

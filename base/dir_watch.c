@@ -324,7 +324,7 @@ static bool is_watched(const struct inode_watch *inode, const char *name)
     return false;
 }
 
-static void handle_event(struct dir_watch *w, const struct inotify_event *event, mono_us at)
+static void take_event(struct dir_watch *w, const struct inotify_event *event, mono_us at)
 {
     const char *name = event->len > 0 ? event->name : NULL;
     struct dir_event reported = {.mask = event->mask, .at = at};
@@ -363,7 +363,7 @@ static int on_inotify(sd_event_source *source, int fd, uint32_t revents, void *u
     for (ssize_t i = 0; i < len;) {
         const struct inotify_event *event = (const struct inotify_event *)(const void *)(buf + i);
 
-        handle_event(w, event, at);
+        take_event(w, event, at);
         i += (ssize_t)(sizeof(*event) + event->len);
     }
     return 0;

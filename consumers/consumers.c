@@ -154,7 +154,7 @@ static int find_file(const struct consumers *c, int fd, struct tree_file *ret)
     return tree_describe_file(c->tree, status.stx_ino, ret);
 }
 
-static void handle_open(struct consumers *c, int fd, pid_t pid, int pidfd)
+static void note_fanotify_open(struct consumers *c, int fd, pid_t pid, int pidfd)
 {
     struct consumer_identity identity;
     struct table_open open = {.identity = NULL, .pid = pid, .at = clock_wall()};
@@ -171,7 +171,7 @@ static void handle_open(struct consumers *c, int fd, pid_t pid, int pidfd)
     object_unref(file.content.object);
 }
 
-static void handle_event(struct consumers *c, const struct fanotify_event_metadata *event)
+static void take_event(struct consumers *c, const struct fanotify_event_metadata *event)
 {
     _cleanup_(fd_closep) int fd = event->fd;
     _cleanup_(fd_closep) int pidfd = pidfd_of(event);
@@ -179,7 +179,7 @@ static void handle_event(struct consumers *c, const struct fanotify_event_metada
     if ((event->mask & FAN_Q_OVERFLOW) != 0 || fd < 0)
         note_lost(c);
     else if (event->pid != getpid())
-        handle_open(c, fd, event->pid, pidfd);
+        note_fanotify_open(c, fd, event->pid, pidfd);
 }
 
 /* Return: whether there were any. */
@@ -192,7 +192,7 @@ static bool take_events(struct consumers *c)
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         note_lost(c); /* such as EMFILE: the kernel has dropped the event */
     for (; n > 0 && FAN_EVENT_OK(event, n); event = FAN_EVENT_NEXT(event, n))
-        handle_event(c, event);
+        take_event(c, event);
     return n != 0 && !(n < 0 && errno == EAGAIN);
 }
 
@@ -210,7 +210,7 @@ static void on_opened(void *userdata, const struct live_opened *opened)
         eventfd_write(c->events_fd, 1);
 }
 
-static void handle_lost(struct consumers *c, const struct open_queue_turn *turn)
+static void note_lost_opens(struct consumers *c, const struct open_queue_turn *turn)
 {
     if (c->audit != NULL)
         audit_note_dropped(c->audit, turn->volume, turn->n_lost);
@@ -218,7 +218,7 @@ static void handle_lost(struct consumers *c, const struct open_queue_turn *turn)
     table_note_lost(c->table, turn->volume);
 }
 
-static void handle_queued(struct consumers *c, const struct queued_open *queued)
+static void note_queued_open(struct consumers *c, const struct queued_open *queued)
 {
     const struct live_opened *opened = &queued->opened;
     struct consumer_identity identity;
@@ -253,9 +253,9 @@ static bool take_queued(struct consumers *c)
     if (!take_turn(c, &turn))
         return false;
     if (turn.n_lost > 0)
-        handle_lost(c, &turn);
+        note_lost_opens(c, &turn);
     if (turn.has_open)
-        handle_queued(c, &turn.open);
+        note_queued_open(c, &turn.open);
     LOCK_GUARD(&c->queue_lock);
     open_queue_end_turn(c->queue);
     return true;

@@ -67,7 +67,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
     return 0;
 }
 
-static int handle_signals(struct daemon *daemon)
+static int take_signals(struct daemon *daemon)
 {
     const struct {
         int number;
@@ -123,7 +123,7 @@ static int create_loop(struct daemon *daemon, const sigset_t *own_signals, struc
     if (r >= 0)
         r = wipe_stack_when_idle(daemon->event);
     if (r >= 0 && own_signals == NULL)
-        r = handle_signals(daemon);
+        r = take_signals(daemon);
     if (r >= 0 && own_signals == NULL)
         r = watchdog_new(daemon->event, &daemon->watchdog);
     return r < 0 ? error_set_errno(e, r, "cannot create the event loop") : 0;

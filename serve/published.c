@@ -428,7 +428,7 @@ static void retry_later(struct published *p)
                   PUBLISHED_TEXT(p), PUBLISHED_LOG_POD(p));
 }
 
-static void handle_failure(struct published *p, int error)
+static void note_failure(struct published *p, int error)
 {
     struct error e;
 
@@ -446,7 +446,7 @@ static void handle_failure(struct published *p, int error)
     notify_changed(p);
 }
 
-static void handle_success(struct published *p)
+static void note_success(struct published *p)
 {
     bool was_failing = published_is_failing(p);
     struct error e = ERROR_INIT;
@@ -509,9 +509,9 @@ static void on_published(void *userdata, const struct publisher_result *result)
         }
     }
     if (result->error < 0)
-        handle_failure(p, result->error);
+        note_failure(p, result->error);
     else
-        handle_success(p);
+        note_success(p);
     note_dropped(p, result->n_dropped);
 }
 

@@ -42,8 +42,10 @@
 static const struct notes_types note_types = {.set = TREE_STATE_TYPE_MAX + 2,
                                               .removed = TREE_STATE_TYPE_MAX + 3};
 
-/* What readers of an earlier process held is freed a while after they have closed it. */
-#define RELEASE_INTERVAL SPAN_SEC(30)
+/* What readers of an earlier process held is freed a while after they have closed it. Most of it
+ * was closed before this process began, so it looks soon, and then less and less often. */
+#define RELEASE_AFTER     SPAN_SEC(1)
+#define RELEASE_AFTER_MAX SPAN_SEC(32)
 
 /* For lack of memory a state may not be replaced; there may be more later. */
 #define RETRY_INTERVAL SPAN_SEC(5)
@@ -78,6 +80,7 @@ struct handover {
     int low_fd; /* eventfd: the state should be replaced */
     sd_event_source *low_source;
     sd_event_source *release_timer; /* of a mount that was taken over */
+    span_us release_after;          /* until the timer's next time */
     sd_event_source *retry_timer;   /* while the state could not be replaced */
 
     /* found */
@@ -521,17 +524,20 @@ static int on_low(sd_event_source *source, int fd, uint32_t revents, void *userd
 
 static int on_release(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    const struct handover *h = userdata;
+    struct handover *h = userdata;
 
     session_release_forgotten(h->session);
-    sd_event_source_set_time_relative(source, RELEASE_INTERVAL);
+    if (h->release_after < RELEASE_AFTER_MAX)
+        h->release_after *= 2;
+    sd_event_source_set_time_relative(source, h->release_after);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 /* Without the timer the nodes stay until the end of the process. */
 static void start_releasing(struct handover *h)
 {
-    if (sd_event_add_time_relative(h->event, &h->release_timer, CLOCK_MONOTONIC, RELEASE_INTERVAL,
+    h->release_after = RELEASE_AFTER;
+    if (sd_event_add_time_relative(h->event, &h->release_timer, CLOCK_MONOTONIC, h->release_after,
                                    SPAN_SEC(1), on_release, h) < 0)
         log_debug("cannot set a timer to free nodes of an earlier process");
 }

@@ -141,7 +141,7 @@ bool lost_mounts_report(const struct lost_mounts *lost)
 
 static void post(struct lost_mounts *lost, struct lost_pod *pod)
 {
-    char message[256], others[32] = "";
+    char message[NODE_PODS_VOLUME_NAME_SIZE + 192], others[40] = "";
     const struct pod_event event = {
         .namespace = pod->namespace,
         .pod = pod->name,

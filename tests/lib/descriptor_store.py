@@ -270,12 +270,15 @@ class Service(DaemonLog):
         self.store.drop_all()  # the connection ends, and with it every wait for an answer
         self.reap()
 
-    def requests(self) -> int:
-        """How many FUSE requests have reached the process."""
+    def status(self) -> dict[str, Any]:
         command = [str(self.binary), "status", "-o", "json", str(self.path)]
         done = program.run(command, home=self._home)
         assert done.returncode == 0, done.stderr
-        return int(json.loads(done.stdout)["requests"]["total"])
+        return json.loads(done.stdout)
+
+    def requests(self) -> int:
+        """How many FUSE requests have reached the process."""
+        return int(self.status()["requests"]["total"])
 
 
 class NodeService(Service):

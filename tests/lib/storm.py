@@ -14,7 +14,7 @@ from multiprocessing import Process, Queue
 from pathlib import Path
 from typing import Callable, Mapping, NamedTuple, Sequence
 
-from lib.inotify import is_generation
+from lib.inotify import Event, is_generation
 from lib.process import close_devices
 from lib.waiting import PATIENCE_SECONDS
 
@@ -51,7 +51,7 @@ def _read_all(fd: int) -> bytes:
 # ---- readers: each returns the number that it has seen
 
 
-def _open_and_read(path: Path) -> int:
+def open_and_read(path: Path) -> int:
     return number_of(read(path / "password"))
 
 
@@ -104,12 +104,12 @@ def _measure(path: Path) -> int:
         os.close(fd)
 
 
-READERS: list[Callable[[Path], int]] = [_open_and_read, _map, _list, _walk, _hold]
+READERS: list[Callable[[Path], int]] = [open_and_read, _map, _list, _walk, _hold]
 # a mapping of a live file, and two files of one generation, show newer content at any time
-LIVE_READERS: list[Callable[[Path], int]] = [_open_and_read, _list, _hold, _measure]
+LIVE_READERS: list[Callable[[Path], int]] = [open_and_read, _list, _hold, _measure]
 
 
-def _read_once(reader: Callable[[Path], int], path: Path) -> int:
+def read_once(reader: Callable[[Path], int], path: Path) -> int:
     """-1 if the reader did not run for so long that the generation that it had found was removed."""
     generation = os.readlink(path / "..data")
     try:
@@ -149,7 +149,7 @@ def _loop(
     try:
         while not is_over:
             try:
-                number = _read_once(readers[n % len(readers)], path)
+                number = read_once(readers[n % len(readers)], path)
             except ConnectionAbortedError:
                 n_aborted += 1
                 continue
@@ -186,7 +186,7 @@ class Readers:
 
 def readers_of(path: Path, readers: Sequence[Callable[[Path], int]]) -> Readers:
     """A loop for each kind of reader."""
-    return Readers({reader.__name__[1:]: ([reader], path) for reader in readers})
+    return Readers({reader.__name__.strip("_"): ([reader], path) for reader in readers})
 
 
 def check(outcomes: Mapping[str, Outcome], *, max_aborted: int = 0) -> None:
@@ -194,6 +194,34 @@ def check(outcomes: Mapping[str, Outcome], *, max_aborted: int = 0) -> None:
     assert all(o.failure == "" for o in outcomes.values()), outcomes
     assert all(o.n_aborted <= max_aborted for o in outcomes.values()), outcomes
     assert all(o.n > 0 for o in outcomes.values()), outcomes
+
+
+def shown_generations(events: Sequence[Event]) -> list[str]:
+    """By the events of a volume's directory, in order; those of each step are there once, whoever made the step.
+
+    A generation that a process had made when it was killed may be removed without having been shown.
+    """
+    made: list[str] = []
+    shown: list[str] = []
+    removed: list[str] = []
+    for at, event in enumerate(events):
+        if event.kind == "CREATE|ISDIR":
+            made.append(event.name)
+        elif event.kind == "DELETE|ISDIR":
+            removed.append(event.name)
+        elif event.kind == "MOVED_TO":
+            before = events[at - 1]
+            assert (event.name, before.kind, before.name) == ("..data", "MOVED_FROM", "..data_tmp"), event
+            assert event.cookie == before.cookie, (before, event)
+            shown.append(made[-1])
+        assert event.kind != "Q_OVERFLOW"
+    for names in (made, shown, removed):
+        assert len(set(names)) == len(names), f"twice: {[n for n in names if names.count(n) > 1]}"
+    assert set(made) - set(removed) == {shown[-1]}, "each generation goes but the last one"
+    n_links = sum(event.name == "..data_tmp" and event.kind in ("CREATE", "DELETE") for event in events)
+    n_undone = sum((event.kind, event.name) == ("DELETE", "..data_tmp") for event in events)
+    assert n_links - 2 * n_undone == len(shown), "each ..data_tmp is renamed or removed"
+    return shown
 
 
 def n_generations(path: Path) -> int:

@@ -34,6 +34,62 @@ struct volumes_part {
     int result;
 };
 
+/* Return: the length of a key and its value, with their NULs. */
+static size_t pair_len(const char *key)
+{
+    size_t len = strlen(key) + 1;
+
+    return len + strlen(key + len) + 1;
+}
+
+/* Of the pod, for selectors. A pod with more is one without: its author may write 256 KiB. */
+static int add_labels(cJSON *json, const char *labels)
+{
+    cJSON *object = NULL;
+    size_t len = 0;
+    int r = 0;
+
+    while (labels[len] != '\0')
+        len += pair_len(labels + len);
+    if (len > NODE_STATUS_LABELS_MAX)
+        return 0;
+    object = cJSON_AddObjectToObject(json, "labels");
+    for (const char *key = labels; *key != '\0' && r == 0; key += pair_len(key))
+        r = json_add_text(object, key, key + strlen(key) + 1);
+    return object != NULL ? r : -ENOMEM;
+}
+
+/* Consumers are known by their containers' ids. */
+static int name_containers(cJSON *json, const struct pod *pod)
+{
+    cJSON *volume = cJSON_GetObjectItemCaseSensitive(json, "volume");
+    cJSON *consumers = cJSON_GetObjectItemCaseSensitive(volume, "consumers");
+    cJSON *consumer;
+    int r = 0;
+
+    cJSON_ArrayForEach (consumer, cJSON_GetObjectItemCaseSensitive(consumers, "list")) {
+        const char *id = json_text(consumer, "container");
+
+        if (id != NULL)
+            r |= json_add_text(consumer, "containerName", pod_container_name(pod, id));
+    }
+    return r;
+}
+
+static int add_pod(cJSON *json, const struct node_volume *volume)
+{
+    const struct node_pods_volume which = {
+        .namespace = volume->namespace, .pod = volume->pod, .pod_uid = volume->pod_uid};
+    const struct node_pods *pods = volume->context->known_pods;
+    const struct pod *pod = NULL;
+
+    if (pods != NULL && which.pod != NULL && which.pod_uid != NULL)
+        pod = node_pods_find(pods, &which);
+    if (pod == NULL)
+        return 0;
+    return add_labels(json, pod->labels) | name_containers(json, pod);
+}
+
 cJSON *node_status_volume(const struct node_volume *volume, bool is_debug)
 {
     _cleanup_(cJSON_Deletep) cJSON *json = cJSON_CreateObject();
@@ -44,6 +100,7 @@ cJSON *node_status_volume(const struct node_volume *volume, bool is_debug)
     r |= json_add_text(json, "updateError", volume->notice.error.owned);
     r |= json_add_text(json, "fileSystem",
                        volume->fs != NODE_FS_UNDECIDED ? node_fs_name(volume->fs) : NULL);
+    r |= add_pod(json, volume);
     if (is_debug)
         r |= status_document_debug_volume(&volume->published, json);
     return r == 0 ? TAKE(json) : NULL;

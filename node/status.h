@@ -10,6 +10,9 @@
 struct node_status;
 
 /* Borrowed; outlives the status. */
+/* Bytes of a pod's labels in the document; those of a pod with more are left out. */
+#define NODE_STATUS_LABELS_MAX 4096u
+
 struct node_status_context {
     sd_event *event;
     const struct node_options *options;

@@ -13,13 +13,15 @@
 
 #include "cmd/status/table.h"
 
-#define ROW_FORMAT "%-*s   %-12s   %-24s   %-7s   %-10s   %s\n"
+#define ROW_FORMAT "%-*s   %-*s   %-24s   %-7s   %-10s   %s\n"
+
+#define GROUP_SIZE 13 /* of a container's id, shortened */
 
 struct judgement {
     const struct rollout_query *query;
     struct timespec now;
     struct rollout_verdict verdict;
-    int volume_width;
+    int volume_width, group_width;
     struct buf *lines;
     struct buf *reasons;
     int result;
@@ -104,14 +106,19 @@ static struct consumed consumed_by(const struct judgement *j, const cJSON *volum
     return c;
 }
 
-/* The container's id, shortened as runtimes' tools do it, or the unit. */
-static const char *group_of(const cJSON *consumer, char buf[static 13])
+/*
+ * The container's name, or its id, shortened as runtimes' tools do it, where the daemon does not
+ * know the pod; or the unit.
+ */
+static const char *group_of(const cJSON *consumer, char buf[static GROUP_SIZE])
 {
     const char *container = json_text(consumer, "container"), *unit = json_text(consumer, "unit");
 
+    if (json_text(consumer, "containerName") != NULL)
+        return json_text(consumer, "containerName");
     if (container == NULL)
         return unit != NULL ? unit : "-";
-    snprintf(buf, 13, "%s", container);
+    snprintf(buf, GROUP_SIZE, "%s", container);
     return buf;
 }
 
@@ -142,15 +149,15 @@ static const char *age_of(const struct judgement *j, const cJSON *consumer,
 static void add_row(struct judgement *j, const cJSON *volume, const cJSON *consumer,
                     struct consumed consumed)
 {
-    char group[13], process[64], age[STATUS_AGE_SIZE];
+    char group[GROUP_SIZE], process[64], age[STATUS_AGE_SIZE];
     const char *version = consumed.version != NULL ? consumed.version : "-";
 
     if (j->result == 0 && j->verdict.n_consumers == 1)
-        j->result = buf_addf(j->lines, ROW_FORMAT, j->volume_width, "VOLUME", "CONTAINER",
-                             "PROCESS", "STATE", "VERSION", "OPENED");
+        j->result = buf_addf(j->lines, ROW_FORMAT, j->volume_width, "VOLUME", j->group_width,
+                             "CONTAINER", "PROCESS", "STATE", "VERSION", "OPENED");
     if (j->result == 0)
         j->result =
-            buf_addf(j->lines, ROW_FORMAT, j->volume_width, volume_name(volume),
+            buf_addf(j->lines, ROW_FORMAT, j->volume_width, volume_name(volume), j->group_width,
                      group_of(consumer, group), process_of(consumer, process),
                      consumed.is_old ? "old" : "current", version, age_of(j, consumer, age));
 }
@@ -256,16 +263,28 @@ static bool is_silent(const cJSON *volume)
     return json_member(volume, "object") == NULL && json_member(volume, "objects") == NULL;
 }
 
+static void widen(int *width, const char *text)
+{
+    int len = (int)size_min(strlen(text), 256);
+
+    if (len > *width)
+        *width = len;
+}
+
 static void measure(struct judgement *j, const cJSON *items)
 {
-    const cJSON *volume;
+    const cJSON *volume, *consumer;
+    char group[GROUP_SIZE];
 
     j->volume_width = (int)strlen("VOLUME");
+    j->group_width = GROUP_SIZE - 1;
     cJSON_ArrayForEach (volume, items) {
-        int len = (int)size_min(strlen(volume_name(volume)), 256);
-
-        if (status_filter_matches(&j->query->object, volume) && len > j->volume_width)
-            j->volume_width = len;
+        if (!status_filter_matches(&j->query->object, volume))
+            continue;
+        widen(&j->volume_width, volume_name(volume));
+        cJSON_ArrayForEach (consumer, json_path(volume, "volume", "consumers", "list", NULL)) {
+            widen(&j->group_width, group_of(consumer, group));
+        }
     }
 }
 

@@ -47,6 +47,8 @@ static void print_help(const struct invocation *invocation)
         "      --pod POD        volumes of this pod: NAME or NAMESPACE/NAME\n"
         "      --object OBJECT  volumes of this object: NAME, KIND/NAME or\n"
         "                       KIND/NAMESPACE/NAME\n"
+        "  -l, --selector LABELS\n"
+        "                       volumes of pods with these labels, as for kubectl\n"
         "  -o, --output FORMAT  text (default), wide (more columns), json or yaml\n"
         "  -w, --watch          keep running: on a terminal, keep the table current; else print\n"
         "                       a volume again when it changes\n"
@@ -55,9 +57,7 @@ static void print_help(const struct invocation *invocation)
         "                       TARGET, or -o json or yaml\n"
         "  -h, --help           show this help\n"
         "\n"
-        "Of the cluster:\n"
-        "  -l, --selector LABELS    only volumes of pods with these labels, as for "
-        "kubectl\n" CLUSTER_OPTIONS_HELP,
+        "Of the cluster:\n" CLUSTER_OPTIONS_HELP,
         invocation->program);
 }
 
@@ -312,7 +312,7 @@ static int set_option(void *userdata, int option, const char *value, struct erro
         c->filter.object = value;
         return 0;
     case 'l':
-        c->cluster.selector = value;
+        c->filter.selector = value;
         return 0;
     case 'w':
         c->is_watching = true;
@@ -349,16 +349,14 @@ const struct option status_long_options[] = {{"namespace", required_argument, NU
 static int check_place(const struct invocation *invocation, struct status_command *c,
                        struct error *e)
 {
-    const struct status_cluster *cluster = &c->cluster;
     bool is_plugin = streq(invocation->program, KUBECTL_PLUGIN);
-    bool has_cluster = cluster->selector != NULL || cluster_option_is_given(&cluster->choice);
+    bool has_cluster = cluster_option_is_given(&c->cluster.choice);
 
     c->is_cluster = is_plugin && c->target == NULL;
     if (has_cluster && !c->is_cluster)
         return error_set(e, -EINVAL,
-                         "--node, --selector, --driver, --driver-namespace, --kubeconfig and "
-                         "--context are options of `kubectl secretfs status` without a path: it "
-                         "lists a cluster");
+                         "--node, --driver, --driver-namespace, --kubeconfig and --context are "
+                         "options of `kubectl secretfs status` without a path: it lists a cluster");
     if (c->is_cluster && c->is_watching)
         return error_set(e, -EINVAL,
                          "a cluster cannot be watched; repeat the command, or run `secretfs "
@@ -377,9 +375,12 @@ static int parse(const struct invocation *invocation, int argc, char *argv[],
         return error_set(e, -EINVAL, "status takes one path in a volume or none");
     c->target = argv[optind];
     if (c->target != NULL && status_filter_is_set(&c->filter))
-        return error_set(e, -EINVAL,
-                         "a path selects one volume: omit --namespace, --pod and --object");
+        return error_set(
+            e, -EINVAL,
+            "a path selects one volume: omit --namespace, --pod, --object and --selector");
     r = check_place(invocation, c, e);
+    if (c->is_cluster) /* the API server has the labels of all pods */
+        c->cluster.selector = TAKE(c->filter.selector);
     return r < 0 ? r : status_filter_check(&c->filter, e);
 }
 

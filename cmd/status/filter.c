@@ -3,6 +3,9 @@
 
 #include <strings.h>
 
+#include "cache/pod_selector.h"
+#include "node/status.h"
+
 /* A piece of a pattern between slashes. */
 struct piece {
     const char *text; /* NULL: any */
@@ -48,7 +51,10 @@ static size_t split(const char *pattern, size_t max, struct piece *pieces)
 int status_filter_check(const struct status_filter *filter, struct error *e)
 {
     struct piece pieces[3];
+    int r;
 
+    if (filter->selector != NULL && (r = pod_selector_check(filter->selector, e)) < 0)
+        return error_prefix(e, r, "invalid selector \"%.128s\"", filter->selector);
     if (filter->pod != NULL && split(filter->pod, 2, pieces) == 0)
         return error_set(e, -EINVAL, "invalid pod \"%.128s\", expected NAME or NAMESPACE/NAME",
                          filter->pod);
@@ -112,6 +118,26 @@ static bool is_in_namespace(const char *namespace, const cJSON *volume)
     return any_object(volume, namespace, namespace_matches);
 }
 
+static bool has_labels(const char *selector, const cJSON *volume)
+{
+    const cJSON *labels = json_member(volume, "labels"), *label;
+    char pairs[NODE_STATUS_LABELS_MAX + 1] = "";
+    size_t len = 0;
+
+    cJSON_ArrayForEach (label, labels) {
+        const char *value = cJSON_IsString(label) ? label->valuestring : "";
+        size_t key_size = strlen(label->string) + 1, value_size = strlen(value) + 1;
+
+        if (len + key_size + value_size >= sizeof(pairs))
+            return false;
+        memcpy(pairs + len, label->string, key_size);
+        memcpy(pairs + len + key_size, value, value_size);
+        len += key_size + value_size;
+        pairs[len] = '\0';
+    }
+    return labels != NULL && pod_selector_matches(selector, pairs);
+}
+
 bool status_filter_matches(const struct status_filter *filter, const cJSON *volume)
 {
     const char *pod = json_text(volume, "pod");
@@ -119,6 +145,8 @@ bool status_filter_matches(const struct status_filter *filter, const cJSON *volu
     if (filter->namespace != NULL && !is_in_namespace(filter->namespace, volume))
         return false;
     if (filter->pod != NULL && (pod == NULL || !pod_matches(filter->pod, pod)))
+        return false;
+    if (filter->selector != NULL && !has_labels(filter->selector, volume))
         return false;
     return filter->object == NULL || any_object(volume, filter->object, object_matches);
 }

@@ -8,12 +8,14 @@ struct status_filter {
     const char *namespace; /* of the pod; of an object, for a volume without a pod */
     const char *pod;       /* NAME or NAMESPACE/NAME */
     const char *object;    /* NAME, KIND/NAME or KIND/NAMESPACE/NAME; a kind in any case, or "cm" */
+    const char *selector;  /* of the labels of the pod, where the node daemon knows them */
 };
 
 /* Whether it selects anything at all. */
 static inline bool status_filter_is_set(const struct status_filter *filter)
 {
-    return filter->namespace != NULL || filter->pod != NULL || filter->object != NULL;
+    return filter->namespace != NULL || filter->pod != NULL || filter->object != NULL ||
+           filter->selector != NULL;
 }
 
 /* Check the patterns' form. Return: 0; -EINVAL with @e. */

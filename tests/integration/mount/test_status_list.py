@@ -98,7 +98,7 @@ def test_filters_select_volumes(manifests: Manifests, mount, area: Path):
     for arguments, message in (
         (["--object", "a/b/c/d"], "expected NAME, KIND/NAME or KIND/NAMESPACE/NAME"),
         (["--pod", "/a"], "expected NAME or NAMESPACE/NAME"),
-        (["-n", "default", str(first.path)], "omit --namespace, --pod and --object"),
+        (["-n", "default", str(first.path)], "omit --namespace, --pod, --object and --selector"),
     ):
         done = program.run([program.binary(), "status", *arguments], home=area)
         assert done.returncode == 2

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from lib import program
-from lib.node_daemon import Node, PodVolume, read
-from lib.sources import Manifests
+from lib.node_daemon import Node, NodeMaker, PodVolume, read
+from lib.pod_processes import PodProcesses
+from lib.pods import put_pod
+from lib.sources import Api, Manifests
 from lib.waiting import until
 
 
@@ -74,3 +76,39 @@ def test_audit_names_the_pod(start_node: Any, manifests: Manifests, area: Path) 
     manifests.put_secret({"password": b"dummy-2"})
     until(lambda: read(volume, "password") == b"dummy-2", "the update")
     until(lines, "the line in the next file")
+
+
+def test_names_and_labels_of_the_pod(start_node: NodeMaker, api: Api, processes: PodProcesses) -> None:
+    """The API server's, of a pod that the daemon can read: a container has its name, and -l selects."""
+    api.put_secret({"password": b"dummy-1"})
+    arguments = ["--rights=daemon", "--kubeconfig", api.kubeconfig(), "--consumers=on"]
+    node = start_node(*arguments).wait_ready()
+    volume, other = node.pod(0), node.pod(1)
+    group = processes.container(volume)
+    started = {"running": {"startedAt": "2026-01-02T03:04:05Z"}}
+    status = {"name": "web-with-a-long-name", "containerID": f"containerd://{group.name}", "state": started}
+    put_pod(api, volume, phase="Running", labels={"app": "web", "tier": "a"}, containers=[status])
+    put_pod(api, other, phase="Running")
+    for each in (volume, other):
+        node.publish(each)
+
+    def consumers() -> list[dict[str, Any]]:
+        shown = node.status()["volumes"][str(volume.target)]
+        return [each for each in shown["volume"]["consumers"]["list"] if "container" in each]
+
+    def listed(*selector: str) -> set[str]:
+        command = [program.binary(), "status", "-o", "json", *selector]
+        found = json.loads(program.run(command, home=node.home).stdout)["items"]
+        return {item["mountpoint"] for item in found} & {str(volume.target), str(other.target)}
+
+    processes.start(group, volume, script=f"cat {volume.target}/password >/dev/null")
+    until(lambda: [each.get("containerName") for each in consumers()] == ["web-with-a-long-name"], "its name")
+    rollout = program.run([program.binary(), "rollout", "status", "--watch=false", volume.target], home=node.home)
+    header, line = [text for text in rollout.stdout.splitlines() if "Waiting" not in text][:2]
+    assert line.split()[1:3] == ["web-with-a-long-name", "cat"]
+    assert header.index("PROCESS") == line.index("cat (")
+    assert listed("-l", "app=web,tier in (a, b)") == {str(volume.target)}
+    assert listed("-l", "!app") == {str(other.target)}
+    assert listed("-l", "app=db") == set()
+    refused = program.run([program.binary(), "status", "-l", "app in"], home=node.home)
+    assert refused.returncode == 2 and 'invalid selector "app in"' in refused.stderr

@@ -9,7 +9,7 @@
 
 #define POD                                                                                        \
     "{\"mountpoint\":\"/pod\",\"pod\":\"prod/web-0\",\"object\":{\"kind\":\"Secret\","             \
-    "\"namespace\":\"prod\",\"name\":\"db\"}}"
+    "\"namespace\":\"prod\",\"name\":\"db\"},\"labels\":{\"app\":\"web\",\"canary\":\"\"}}"
 #define PROJECTED                                                                                  \
     "{\"mountpoint\":\"/all\",\"objects\":[{\"kind\":\"ConfigMap\",\"namespace\":\"test\","        \
     "\"name\":\"db\"},{\"kind\":\"Secret\",\"namespace\":\"test\",\"name\":\"tls\"}]}"
@@ -48,6 +48,9 @@ static void test_what_matches(void **state)
         {{.object = "cm/db"}, false, true, false},
         {{.object = "secret/prod/db"}, true, false, false},
         {{.object = "secret/test/db"}, false, false, false},
+        {{.selector = "app=web,canary"}, true, false, false},
+        {{.selector = "app=db"}, false, false, false},
+        {{.selector = "!legacy"}, true, false, false}, /* without labels nothing is known */
     };
     cJSON *pod = parse(POD), *projected = parse(PROJECTED), *dead = parse(DEAD);
 

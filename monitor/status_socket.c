@@ -24,6 +24,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/list.h"
@@ -440,6 +442,41 @@ int status_socket_connect_mount(const struct mount_entry *entry, bool is_debug, 
     return error_set_errno(e, negative_errno(), "cannot connect to its process");
 }
 
+/* For an answer of the kernel, or of a process that runs. */
+#define SERVED_MS 500
+/* For a killed child to end, if it can. */
+#define KILLED_MS 100
+
+/* The kernel knows that no process has the connection. Return: as exit status, 0: it has one. */
+static int ask_kernel(const char *path)
+{
+    struct statfs status;
+
+    return statfs(path, &status) < 0 && errno == ENOTCONN;
+}
+
+/* A process that hangs keeps statfs(2) waiting, so that a child calls it. */
+bool status_socket_is_served(const char *path)
+{
+    struct pollfd ended = {.fd = -1, .events = POLLIN};
+    pid_t child = fork();
+    int status = 0;
+
+    if (child == 0)
+        _exit(ask_kernel(path));
+    if (child > 0)
+        ended.fd = pidfd_open(child, 0);
+    if (ended.fd < 0)
+        return false;
+    if (poll(&ended, 1, SERVED_MS) <= 0) {
+        kill(child, SIGKILL);
+        poll(&ended, 1, KILLED_MS);
+    }
+    fd_close(ended.fd);
+    return waitpid(child, &status, WNOHANG) != child || !WIFEXITED(status) ||
+           WEXITSTATUS(status) == 0;
+}
+
 int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct error *e)
 {
     struct error cause = ERROR_INIT;
@@ -453,6 +490,8 @@ int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct e
         return error_set(e, r,
                          "the mount at %s belongs to user %u; run this as that user or as root",
                          path, entry.owner);
+    if (r == -ENOTCONN && status_socket_is_served(path))
+        return error_set(e, r, "the mount at %.200s: " STATUS_SOCKET_MISSING, path);
     if (r == -ENOTCONN)
         return error_set(
             e, r,

@@ -83,6 +83,15 @@ DEFINE_CLEANUP(struct status_socket *, status_socket_free)
 int status_socket_connect(const char *path, bool is_debug, int *ret_fd, struct error *e);
 
 /*
+ * Whether a process serves a mount without a control socket, as it could not make one. Takes up to
+ * half a second.
+ * @path: of the mount point
+ */
+#define STATUS_SOCKET_MISSING                                                                      \
+    "its process has no control socket, so what it shows is unknown: its log has the reason"
+bool status_socket_is_served(const char *path);
+
+/*
  * The same by the mount.
  * @timeout_ms: bounds connect(2), and then each read(2) of the socket
  * Return: as status_socket_connect(), also -ETIMEDOUT.

@@ -186,6 +186,20 @@ def test_a_dead_mount_is_listed(manifests: Manifests, mount, area: Path):
     assert f"secretfs unmount {volume.path}" in row["ERROR"]
 
 
+def test_a_mount_without_a_control_socket_is_not_dead(manifests: Manifests, mount, area: Path):
+    """As where the directory of sockets is full, or another user may write to it."""
+    manifests.put_secret({"a": b"1"})
+    volume = mount(manifests)
+    device = os.stat(volume.path).st_dev
+    Path(f"/run/secretfs/{os.major(device)}:{os.minor(device)}.sock").unlink()
+    row = rows(program.run([program.binary(), "status"], home=area).stdout)[str(volume.path)]
+    assert row["STATE"] == "unknown"
+    assert "has no control socket" in row["ERROR"] and "unmount" not in row["ERROR"]
+    done = program.run([program.binary(), "status", volume.path], home=area)
+    assert done.returncode == 1
+    assert "has no control socket" in done.stderr
+
+
 def test_other_users_see_only_their_own_volumes(manifests: Manifests, mount, area: Path):
     """What belongs to another user is left out, and is no error."""
     manifests.put_secret({"a": b"1"})

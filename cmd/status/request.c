@@ -308,16 +308,14 @@ static void connect_device(const struct request *g, const struct mount_entry *en
 
     if (r == 0)
         device->state = DEVICE_AWAITED;
-    else if (r == -ENOTCONN && !status_socket_is_served(device->mountpoint))
-        device->state = DEVICE_DEAD;
-    else if (r == -ENOTCONN)
-        device->state = DEVICE_SILENT;
     else if (r == -EACCES)
         device->state = DEVICE_HIDDEN;
+    else if (r == -ENOTCONN && !status_socket_is_served(device->mountpoint))
+        device->state = DEVICE_DEAD;
     else
         device->state = DEVICE_SILENT;
-    if (r == -ENOTCONN && device->state == DEVICE_SILENT)
-        error_set(&device->error, -EIO, STATUS_SOCKET_MISSING);
+    if (r == -ENOTCONN)
+        error_set(&device->error, -EIO, STATUS_SOCKET_MISSING); /* of a dead one it is not read */
 }
 
 static bool connect_mount(void *userdata, const char *mountpoint, const struct mount_entry *entry)

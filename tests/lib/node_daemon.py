@@ -70,6 +70,14 @@ class Node(DaemonProcess):
         self.signal(signal.SIGKILL)
         self.wait_end()
 
+    def kill_and_follow(self, start: Callable[[], Node]) -> Node:
+        """SIGKILL, and the next daemon: a killed one may wait for an answer that only that one gives."""
+        self.expected_exit = -signal.SIGKILL
+        self.signal(signal.SIGKILL)
+        follower = start()
+        self.wait_end()
+        return follower
+
     def finish(self) -> None:
         """Ends it if it still runs, and checks its leftovers and its log."""
         try:

@@ -59,8 +59,7 @@ def test_volume_outlives_a_killed_daemon(start: Start, manifests: Manifests) -> 
     volume = node.publish(node.pod())
     mounts = mounts_at(volume.target)
     for number in (2, 3):
-        node.kill()
-        node = start()
+        node = node.kill_and_follow(start)
         _check(volume, manifests, number)
         assert mounts_at(volume.target) == mounts
 
@@ -120,8 +119,7 @@ def test_next_keeper_has_everything(
     later = Holder(area)
     try:
         until(lambda: "connected to a new keeper" in node.log(), "the next keeper")
-        node.kill()
-        node = start()
+        node = node.kill_and_follow(start)
         for number, volume in enumerate((first, second), start=3):
             _check(volume, manifests, number)
     finally:

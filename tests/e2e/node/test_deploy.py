@@ -22,6 +22,7 @@ from lib.kube.mounts import program
 from lib.kube.namespace import Namespace
 from lib.kube.pods import Pod, Pods
 from lib.kube.reader import Reader
+from lib.storm import n_generations
 from lib.waiting import until
 
 # they are about rights that can be taken from a pod
@@ -294,6 +295,8 @@ def test_volume_outlives_its_daemon(release: Release, ns: Namespace, pods: Pods)
         value = ns.values.new(next(serial))
         ns.patch("db", {"key": value})
         pod.wait_content("ours", "key", value)
+        # a process that is killed earlier waits for an answer of the next one, and the runtime for it
+        until(lambda: n_generations(pod.view("/ours")) == 1, "the end of the update")
 
     with Reader([pod.view("/ours/key")], pause=0.001):
         release.kill_daemon()

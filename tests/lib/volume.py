@@ -16,11 +16,11 @@ from lib import program
 from lib.daemon_process import DaemonProcess
 from lib.inotify import is_generation
 from lib.mountinfo import mounts_at
-from lib.waiting import until
+from lib.waiting import PATIENCE_SECONDS, until
 
 _MNT_DETACH = 2
 _READY = " INFO mounted "
-_KILL_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0  # then it waits for an answer from itself
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # A link of the old generation, for systemd's path units: differs from the kubelet on purpose.
@@ -104,7 +104,7 @@ class Volume(DaemonProcess):
         self.expected_exit = -signal.SIGKILL
         self.signal(signal.SIGKILL)
         try:
-            self._process.wait(_KILL_SECONDS)
+            self._process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             raise AssertionError("it does not die of SIGKILL: it hangs in the kernel") from None
 
@@ -123,8 +123,8 @@ class Volume(DaemonProcess):
         if self.exit_status is None:
             self._process.kill()
             try:
-                self._process.wait(_KILL_SECONDS)
-            except subprocess.TimeoutExpired:  # it waits for an answer from itself
+                self._process.wait(_ANSWER_SECONDS)
+            except subprocess.TimeoutExpired:
                 abort_connection(mounts_at(self.path)[-1].device)
                 self._process.wait()
         for _ in mounts_at(self.path):

@@ -13,11 +13,12 @@ import ssl
 import threading
 from typing import Callable
 
+from lib.waiting import PATIENCE_SECONDS
+
 from .http11 import Connection, Disconnected
 
 HOST = "127.0.0.1"
 _BACKLOG = 1024
-_JOIN_SECONDS = 10.0
 
 
 class Listener:
@@ -75,7 +76,7 @@ class Listener:
             connection.hang_up(reset)
         for connection, thread in threads.items():
             if thread is not threading.current_thread():
-                thread.join(_JOIN_SECONDS)
+                thread.join(PATIENCE_SECONDS)
             if thread.is_alive():
                 raise RuntimeError(f"connection {connection.number} does not end")
 

@@ -8,10 +8,10 @@ import socket as sockets
 import ssl
 from typing import Any, Iterator, NamedTuple
 
+from lib.waiting import PATIENCE_SECONDS
+
 from .pki import KeyPair
 from .server import DevServer
-
-TIMEOUT_SECONDS = 10.0
 
 
 class Answer(NamedTuple):
@@ -103,10 +103,10 @@ class Stream:
 
 def _connection(server: DevServer, certificate: KeyPair | None) -> http.client.HTTPConnection:
     if server.url.startswith("http:"):
-        return http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
+        return http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
     context = ssl.create_default_context(cafile=server.ca_file)
     if certificate is not None:
         context.load_cert_chain(certificate.certificate, certificate.key)
     return http.client.HTTPSConnection(
-        "127.0.0.1", server.port, context=context, timeout=TIMEOUT_SECONDS
+        "127.0.0.1", server.port, context=context, timeout=PATIENCE_SECONDS
     )

@@ -569,7 +569,7 @@ static int parse_certificate_source(const cJSON *json, const struct field *field
         r = read_certificate_request(json, field, &request, e);
     if (r == 0)
         r = add_request_source(spec, field, OBJECT_POD_CERTIFICATE, request, &source, e);
-    return r < 0 ? r : read_certificate_paths(json, field, source, e);
+    return r != 0 ? r : read_certificate_paths(json, field, source, e);
 }
 
 /* ---- any source of a projected volume */

@@ -437,7 +437,7 @@ static void adopt_mounted_parts(struct publisher *p, struct publisher_volume *v)
 
 /*
  * The lock is held. Go on where an earlier process ended. What it was doing is finished as old
- * generations are removed, which the next update waits for.
+ * generations are removed, or before the next update, if that does not wait for them.
  */
 static void go_on(struct publisher *p, struct publisher_volume *v)
 {

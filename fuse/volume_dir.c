@@ -108,11 +108,26 @@ static int finish(struct volume_dir *dir, int fd)
 {
     int r = 0;
 
-    if (dir->is_adopted && session_may_have_lost_replies(dir->session))
+    if (session_may_have_lost_replies(dir->session))
         r = replay_changes(dir->tree, fd, dir->id);
-    if (dir->is_adopted && r == 0)
+    if (r == 0)
         r = writer_finish(dir->tree, fd, dir->id);
-    dir->is_adopted = dir->is_adopted && r < 0;
+    dir->is_adopted = r < 0;
+    return r;
+}
+
+int volume_dir_finish(struct volume_dir *dir)
+{
+    struct volume_dir_view view;
+    int r;
+
+    if (!dir->is_adopted)
+        return 0;
+    r = volume_dir_open(dir, &view);
+    if (r < 0)
+        return r;
+    r = finish(dir, view.fd);
+    volume_dir_close(dir, &view);
     return r;
 }
 
@@ -123,10 +138,8 @@ int volume_dir_clean(struct volume_dir *dir)
 
     if (r < 0)
         return r;
-    assert(dir->id != 0);
-    r = finish(dir, view.fd);
-    if (r == 0)
-        r = writer_clean(dir->tree, view.fd, dir->id);
+    assert(dir->id != 0 && !dir->is_adopted);
+    r = writer_clean(dir->tree, view.fd, dir->id);
     volume_dir_close(dir, &view);
     return r;
 }

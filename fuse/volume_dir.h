@@ -43,7 +43,9 @@ void volume_dir_close(struct volume_dir *dir, struct volume_dir_view *view);
 /* Find the directory of an earlier process. Return: 0; -ENOENT. */
 int volume_dir_adopt(struct volume_dir *dir);
 
-/* Remove old generations; of an adopted one, finish the update. Return: 0; -errno. */
+/* Of an adopted one, finish the update that it was killed in, once. Return: 0; -errno. */
+int volume_dir_finish(struct volume_dir *dir);
+/* Remove old generations. volume_dir_finish() has succeeded. Return: 0; -errno. */
 int volume_dir_clean(struct volume_dir *dir);
 
 /* Remove the directory with all that is in it, unless it is the root. Return: 0; -errno. */

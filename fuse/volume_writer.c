@@ -126,14 +126,48 @@ static int begin_live(struct volume_writer *w, struct payload *payload, int root
     return r == 0 ? live_update_begin(&w->update, root_fd) : r;
 }
 
+/* ---- where an earlier process ended */
+
+/* What is live of a volume of an earlier process. */
+static int finish_live(struct volume_writer *w)
+{
+    struct volume_dir_view view;
+    int r;
+
+    begin_update(w, w->shown);
+    w->makes_generation = !w->changes_in_place;
+    r = collect_live(w);
+    if (r == 0)
+        r = volume_dir_open(&w->dir, &view);
+    if (r == 0) {
+        live_update_finish(&w->update, view.root_fd);
+        volume_dir_close(&w->dir, &view);
+    }
+    live_update_deinit(&w->update);
+    return r;
+}
+
+/*
+ * What an earlier process was doing is finished before an update begins, or old generations go,
+ * whichever is first: where mounts are scanned, an update does not wait for the latter.
+ */
+static int finish(struct volume_writer *w)
+{
+    int r = w->dir.is_adopted && w->host->answers_open ? finish_live(w) : 0;
+
+    return r == 0 ? volume_dir_finish(&w->dir) : r;
+}
+
 /* ---- the two halves */
 
 int volume_writer_begin(struct volume_writer *writer, struct payload *payload)
 {
     struct volume_writer *w = writer;
     struct volume_dir_view view;
-    int r;
+    int r = finish(w);
 
+    if (r < 0)
+        return r;
     begin_update(w, payload);
     w->edition = tree_take_edition(w->host->tree);
     w->makes_generation = true;
@@ -214,31 +248,11 @@ void volume_writer_end_catching_up(struct volume_writer *writer)
     live_update_deinit(&writer->update);
 }
 
-/* What is live of a volume of an earlier process. */
-static int finish_live(struct volume_writer *w)
-{
-    struct volume_dir_view view;
-    int r;
-
-    begin_update(w, w->shown);
-    w->makes_generation = !w->changes_in_place;
-    r = collect_live(w);
-    if (r == 0)
-        r = volume_dir_open(&w->dir, &view);
-    if (r == 0) {
-        live_update_finish(&w->update, view.root_fd);
-        volume_dir_close(&w->dir, &view);
-    }
-    live_update_deinit(&w->update);
-    return r;
-}
-
 int volume_writer_clean(struct volume_writer *writer)
 {
-    struct volume_writer *w = writer;
-    int r = w->dir.is_adopted && w->host->answers_open ? finish_live(w) : 0;
+    int r = finish(writer);
 
-    return r == 0 ? volume_dir_clean(&w->dir) : r;
+    return r == 0 ? volume_dir_clean(&writer->dir) : r;
 }
 
 int volume_writer_remove(struct volume_writer *writer)

@@ -12,15 +12,29 @@ from pathlib import Path
 import pytest
 
 from lib.fuse_kernel import Kernel
+from lib.inotify import Watcher
 from lib.kubelet import OK, Kubelet, PodVolume
 from lib.mountinfo import mounts_at
 from lib.node_daemon import KeptNode, NodeMaker
 from lib.sources import Manifests
-from lib.storm import READERS, Readers, check, n_generations, number_of, read, value
+from lib.storm import (
+    LIVE_READERS,
+    READERS,
+    Readers,
+    check,
+    n_generations,
+    number_of,
+    open_and_read,
+    read,
+    read_once,
+    shown_generations,
+    value,
+)
 from lib.waiting import until
 
 KILLS = int(os.environ.get("SECRETFS_TEST_KILLS", "25"))
 VOLUMES = 3  # the last one is static
+MEMORY_BYTES = 1 << 20  # of one version of each, at most three times
 
 
 class Writer:
@@ -71,7 +85,7 @@ class Churn:
     def _read(self) -> None:
         """Again, where the kernel has ended what a killed daemon had taken."""
         try:
-            number_of(read(self._volume.target / "password"))
+            read_once(open_and_read, self._volume.target)
         except ConnectionAbortedError:
             if self._resends:
                 raise
@@ -116,6 +130,7 @@ def test_storm(
     start_node: NodeMaker,
     manifests: Manifests,
     each_kernel: Kernel,
+    watcher: Watcher,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     writer = Writer(manifests)
@@ -128,7 +143,15 @@ def test_storm(
     targets = [*(v.target for v in volumes), static]
     mounts = [mounts_at(target) for target in targets]
     churn = Churn(kept, kept.pod(VOLUMES, "s0"), resends=each_kernel.resends)
-    readers = Readers({f"volume {i}": (READERS, target) for i, target in enumerate(targets)})
+    loops = {f"volume {i}": (READERS, target) for i, target in enumerate(targets)}
+    first = [os.readlink(target / "..data") for target in targets]
+    for name, (_, target) in loops.items():
+        watcher.add(name, target)
+    if each_kernel.resends:
+        in_place = {"secretName": "s0", "updates": "in-place"}
+        live = kept.publish(kept.pod(VOLUMES + 1, attributes=in_place))
+        loops["in place"] = (LIVE_READERS, live.target)
+    readers = Readers(loops)
     try:
         with churn:
             _kill_often(kept, writer)
@@ -145,3 +168,8 @@ def test_storm(
         until(lambda t=target: n_generations(t) == 1, "the removal of old generations")
     ids = {*(v.volume_id for v in volumes), "static-static"}
     until(lambda: kept.directories() == ids, "the removal of others")
+    events = watcher.read()
+    for i, target in enumerate(targets):
+        shown = shown_generations([e for e in events if e.watch == f"volume {i}"])
+        assert first[i] not in shown and shown[-1] == os.readlink(target / "..data")
+    until(lambda: kept.status()["memory"]["secretBytes"] <= MEMORY_BYTES, "older generations to be freed")

@@ -889,7 +889,7 @@ static void check_adopted(struct fixture *f)
     assert_int_equal(
         shown_payload_read(kernel.tree, find("v"), &payload, generation, &(struct error){0}), 0);
     assert_int_equal(volume_writer_adopt(&f->writer, payload), 0);
-    assert_int_equal(volume_dir_clean(&f->writer.dir), 0);
+    assert_int_equal(volume_writer_clean(&f->writer), 0);
     is_new = shows(f, "a", "2");
     assert_int_equal(payload->n_files, 2);
     assert_string_equal(payload->files[1].path, is_new ? "new" : "gone");
@@ -929,6 +929,29 @@ static void process_may_be_killed_at_every_call(void **state)
     while (try_kill(state, n))
         n++;
     assert_true(n > 8); /* so many calls there are at least */
+}
+
+/* An update does not wait until old generations go where that waits for a scan of mounts: they go
+ * between its halves. */
+static void earlier_update_is_finished_before_the_next(void **state)
+{
+    _cleanup_(payload_unrefp) struct payload *payload = NULL;
+    struct fixture *f = *state;
+    char generation[GENERATION_NAME_SIZE];
+    struct writer_result written;
+
+    update(f, "a=1 gone=1");
+    assert_true(update_and_kill(f, "a=2 new=2", 4));
+    assert_int_equal(
+        shown_payload_read(kernel.tree, find("v"), &payload, generation, &(struct error){0}), 0);
+    assert_int_equal(volume_writer_adopt(&f->writer, payload), 0);
+    assert_int_equal(begin(f, "a=3"), 0);
+    assert_false(f->writer.dir.is_adopted);
+    assert_int_equal(volume_writer_clean(&f->writer), 0);
+    assert_int_equal(end(f, &written), 0);
+    assert_true(shows(f, "a", "3"));
+    assert_int_equal(volume_writer_clean(&f->writer), 0);
+    assert_string_equal(list("v"), "TS ..data a");
 }
 
 /* What a process has left that was killed before the volume showed anything. */
@@ -1001,6 +1024,8 @@ int main(void)
         TEST(directory_may_not_be_made),
         TEST_IMMUTABLE(process_may_be_killed_at_every_call),
         TEST_IMMUTABLE(process_may_be_killed_in_the_first_publish),
+        TEST_IMMUTABLE(earlier_update_is_finished_before_the_next),
+        TEST(earlier_update_is_finished_before_the_next),
         cmocka_unit_test(memory_can_be_short),
     };
 

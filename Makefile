@@ -275,17 +275,38 @@ kernel-check: needs-kernel ## tests of mounts on the kernel of a Debian release 
 	$(MAKE) $(PARALLEL) BUILD=debug build/debug/secretfs build/debug/secretfs-keeper
 	tools/kernel-check.sh $(KERNEL) $(KERNEL_TESTS)
 
+# processes that serve readers in loops are killed and replaced; make test does that a few times
+STORM_KILLS    ?= 200
+STORM_UPGRADES ?= 50
+STORM_TESTS := $(addprefix tests/integration/,handover/test_storm.py handover/test_node_storm.py \
+                 handover/test_keeper.py keeper/test_upgrade.py)
+define storm_of
+SECRETFS=$(CURDIR)/build/$(1)/secretfs SECRETFS_TEST_KILLS=$(STORM_KILLS) SECRETFS_TEST_UPGRADES=$(STORM_UPGRADES) \
+    $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider -k 'storm or kills or upgrades_and' $(STORM_TESTS)
+endef
+.PHONY: storm storm-programs storm-run
+storm: needs-test storm-programs storm-run ## readers in loops while the process is killed STORM_KILLS (200) times and upgraded STORM_UPGRADES (50) times, in debug and under ASan
+
+storm-programs:
+	$(MAKE) $(PARALLEL) BUILD=debug build/debug/secretfs
+	$(MAKE) $(PARALLEL) BUILD=asan build/asan/secretfs
+
+storm-run:
+	$(call storm_of,debug)
+	$(call storm_of,asan)
+
 E2E := SECRETFS=$(CURDIR)/$(O)/secretfs KUBEBUILDER_ASSETS=$(E2E_ASSETS) KUBE_ASSETS=$(E2E_ASSETS) \
        unshare --mount --propagation private -- $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider
 # what differs between releases of Kubernetes, in a few minutes
 E2E_QUICK := $(addprefix tests/e2e/,test_volumes.py test_permissions.py node/test_registration.py node/test_rights.py)
 .PHONY: e2e e2e-api e2e-node e2e-quick
-# The package has a make of its own, which must not compile the same files at the same time. The three
+# The package has a make of its own, which must not compile the same files at the same time. The four
 # parts wait most of their time, and depend on nothing of each other.
-e2e: needs-e2e ## tests against a real API server, on a real node, under systemd; KUBE=newest or oldest, see docs/testing.md
+e2e: needs-e2e ## tests against a real API server, on a real node, under systemd, and the storm; KUBE=newest or oldest, see docs/testing.md
 	$(MAKE) $(PARALLEL) $(O)/secretfs
+	$(MAKE) storm-programs
 	$(MAKE) deb
-	$(MAKE) -j3 -Otarget e2e-api e2e-node systemd-test
+	$(MAKE) -j4 -Otarget e2e-api e2e-node systemd-test storm-run
 
 e2e-api:
 	$(E2E) tests/e2e --ignore=tests/e2e/node

@@ -186,3 +186,19 @@ def test_each_cell_about_neighbours_has_evidence() -> None:
         assert shown_by, name
         for path, page in shown_by:
             assert (TOP / path if path else TOP / "docs" / page).exists(), (name, path, page)
+
+
+def constant(name: str) -> int:
+    """The value of a #define: a number, or one shifted."""
+    sources = [path for room in ROOMS for path in (TOP / room).glob("*.h")]
+    found = {match for path in sources for match in re.findall(rf"^#define {name}\s+(.+)$", path.read_text(), re.M)}
+    assert len(found) == 1, (name, found)
+    number = re.fullmatch(r"\(?(\d+)u?(?: << (\d+)\))?(?:\s+/\*.*)?", found.pop())
+    assert number is not None, name
+    return int(number[1]) << int(number[2] or 0)
+
+
+def test_limits_are_the_code_s() -> None:
+    rows = re.findall(r"^\|[^|]+\| (\d+)[^|]*\|[^|]+\| `(\w+)` \|$", (TOP / "docs" / "limits.md").read_text(), re.M)
+    assert len(rows) > 10
+    assert {name: int(value) for value, name in rows} == {name: constant(name) for _, name in rows}

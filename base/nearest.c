@@ -45,13 +45,24 @@ unsigned nearest_distance(const char *a, size_t a_len, const char *b, size_t b_l
     return rows[a_len % 3][b_len];
 }
 
+/* Fewer bytes are the beginning of too many words. */
+#define SHORTENED_MIN_LEN 3
+
+static bool is_shortened(const struct nearest *nearest, const char *known, size_t len)
+{
+    return nearest->word_len >= SHORTENED_MIN_LEN && nearest->word_len < len &&
+           strncasecmp(nearest->word, known, nearest->word_len) == 0;
+}
+
 void nearest_offer(struct nearest *nearest, const char *known, size_t len)
 {
     unsigned distance;
 
     if (len > NEAREST_WORD_MAX_LEN || nearest->word_len > NEAREST_WORD_MAX_LEN)
         return;
-    distance = nearest_distance(nearest->word, nearest->word_len, known, len);
+    distance = is_shortened(nearest, known, len)
+                   ? 1
+                   : nearest_distance(nearest->word, nearest->word_len, known, len);
     if (distance >= nearest->distance || distance >= len)
         return;
     nearest->distance = distance;

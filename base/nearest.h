@@ -3,7 +3,7 @@
 /*
  * The word that a misspelled one was meant to be: the known word with the fewest bytes to insert,
  * remove, replace or swap with their neighbours, without regard to case (Levenshtein's distance,
- * with transpositions).
+ * with transpositions). A word that it begins, as "stat" does "status", is one step away.
  */
 #include <stddef.h>
 #include <string.h>

@@ -17,6 +17,7 @@
 #include "base/mountinfo.h"
 #include "base/privileged.h"
 #include "base/unmount.h"
+#include "cache/object.h"
 
 #define LINKS_MAX 40 /* the kernel's own limit of symbolic links in a path */
 
@@ -171,9 +172,16 @@ static int find(const char *path, struct mount_entry *ret_entry, char **ret_moun
 int mounts_find(const char *path, struct mount_entry *ret_entry, struct error *e)
 {
     int r = find(path, ret_entry, NULL);
+    enum object_kind kind;
 
     if (r == NOT_OURS)
         return error_set(e, -ENOENT, "%s is not in a secretfs mount", path);
+    if (r == -ENOENT && object_kind_parse(path, &kind) != NULL)
+        return error_set(
+            e, r,
+            "%.253s is not a path; `secretfs status --object %.253s` lists the volumes "
+            "that show that object",
+            path, path);
     return r < 0 ? error_set_errno(e, r, "cannot resolve %s", path) : 0;
 }
 

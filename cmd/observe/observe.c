@@ -279,14 +279,14 @@ static int observe_start(struct daemon *daemon, struct error *e)
 {
     struct observer *o = CONTAINER_OF(daemon, struct observer, daemon);
     const struct observe_options *options = o->options;
-    int r = start_opens(o, e);
+    int r = 0;
 
-    if (r == 0 && options->object != NULL)
+    if (options->object != NULL)
         r = changes_new(daemon->event, options->object, &options->from, on_change, o, &o->changes,
                         e);
     for (size_t i = 0; i < options->n_paths && r == 0; i++)
         r = start_volume(o, &o->volumes[i], e);
-    return r;
+    return r == 0 ? start_opens(o, e) : r;
 }
 
 static void observe_stop(struct daemon *daemon)

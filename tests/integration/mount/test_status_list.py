@@ -309,6 +309,13 @@ def test_status_refuses_unknown_arguments(area: Path):
         assert message in done.stderr
 
 
+@pytest.mark.parametrize("command", ["status", "unmount", "upgrade"])
+def test_object_in_the_place_of_a_path(area: Path, command: str):
+    done = program.run([program.binary(), command, "secret/db"], home=area)
+    assert done.returncode == 1
+    assert "secret/db is not a path; `secretfs status --object secret/db` lists the volumes" in done.stderr
+
+
 def test_output_without_a_reader(manifests: Manifests, mount, area: Path):
     """A closed output ends --watch."""
     manifests.put_secret({"a": b"1"})

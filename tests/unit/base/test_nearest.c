@@ -24,6 +24,8 @@ static const struct {
     {"stats", "status"},
     {"xeec", "exec"}, /* a swap is one step */
     {"stauts", "status"},
+    {"sta", "status"}, /* shortened */
+    {"st", NULL},
     {"xcee", NULL},
     {"frobnicate", NULL},
     {"x", NULL}, /* all of "a" would be replaced */

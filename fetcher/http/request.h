@@ -3,15 +3,17 @@
 /*
  * One request of the HTTP client. For the files of the HTTP client only.
  *
- * It is its caller's from http_client_send() to http_request_free(), and meanwhile in one of these
- * lists, or in none before it is submitted and after it is reported:
+ * It is its caller's from http_client_send() to http_request_free(). It is in no list before it is
+ * submitted and after its end, and otherwise in one of these:
  *
- *     queue ----> unsent ----> sent ----> answered       refused: in fail_refused() of admission.c
- *       ^           | ^----------|                       freed: by its caller, within libcurl
- *       '-----------'  libcurl began it again
- *        libcurl could not send it, or its connection broke
+ *     queue ---> unsent ---> sent ---> answered
+ *       ^          | ^        | |
+ *       |          | '--------' |   libcurl began it again
+ *       '----------'------------'   libcurl could not send it; its connection broke
  *
- * Those of the transport (unsent, sent, answered) are libcurl's as well: is_added.
+ * The last three are the transport's, and libcurl has their requests: is_added. For a moment it may
+ * be in another list: fail_refused() of admission.c reports those that were refused too often, and
+ * client.c frees those that were freed within a callback of libcurl.
  */
 #include "fetcher/http/message.h"
 

@@ -28,6 +28,7 @@ FILES = {
 # paths of the system that are files of packages, or made of them
 SHARED = ("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/openssl.cnf")
 PACKAGES_OF_SHARED = ("ca-certificates", "openssl")
+ARCHITECTURES = {"aarch64-linux-gnu": "arm64", "x86_64-linux-gnu": "amd64"}
 
 
 def output_of(*command: str | pathlib.Path) -> str:
@@ -133,9 +134,11 @@ def add_libraries(root: pathlib.Path, programs: list[pathlib.Path]) -> set[str]:
     return packages_of(list(libraries.values()))
 
 
-def add_records(root: pathlib.Path, packages: set[str]) -> None:
+def add_records(root: pathlib.Path, packages: set[str], architecture: str) -> None:
+    """A cross build has shared files of its own machine's packages; they are the same for each machine."""
     records = output_of("dpkg", "-s", *sorted(packages)).split("\n\n")
     for record in records:
+        record = re.sub(r"^Architecture: (?!all$).*", f"Architecture: {architecture}", record, flags=re.M)
         name = record.removeprefix("Package: ").partition("\n")[0]
         copyright_file = pathlib.Path("/usr/share/doc", name, "copyright")
         copy(copyright_file, root / str(copyright_file).lstrip("/"), 0o644)
@@ -155,7 +158,7 @@ def main() -> None:
     add_base(root)
     add_programs(root, programs)
     packages = add_libraries(root, programs)
-    add_records(root, packages | set(PACKAGES_OF_SHARED))
+    add_records(root, packages | set(PACKAGES_OF_SHARED), ARCHITECTURES[triplet_of(programs[0])])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -193,6 +194,15 @@ def test_sbom_names_each_package_of_the_image(built: Path) -> None:
     records = {path.name: path.read_text() for path in (root / "var/lib/dpkg/status.d").iterdir()}
     assert set(versions) == set(records)
     assert all(f"\nVersion: {versions[name]}\n" in record for name, record in records.items())
+
+
+def test_records_have_the_architecture_of_the_image(tmp_path: Path) -> None:
+    """A scanner of an image for arm64 finds no package of the machine that built it."""
+    add_records = runpy.run_path(str(DEPLOY / "image" / "root.py"))["add_records"]
+    add_records(tmp_path, {"ca-certificates", "openssl"}, "arm64")
+    records = {path.name: path.read_text() for path in (tmp_path / "var/lib/dpkg/status.d").iterdir()}
+    assert "\nArchitecture: arm64\n" in records["openssl"]
+    assert "\nArchitecture: all\n" in records["ca-certificates"]
 
 
 def test_missing_library_is_named(tmp_path: Path) -> None:

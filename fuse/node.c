@@ -209,13 +209,14 @@ static void drop_held(void *userdata, struct held_item *item)
 
 /*
  * @n: is about to be unlinked. A live file keeps its content, live_mounts.h limits their number;
- * and its volume, to which no name leads any more.
+ * and its volume, to which no name leads any more. In a directory that was unlinked as a whole a
+ * file may have lost its content already.
  */
 static void hold(struct node_table *t, struct node *n)
 {
     if (n->kind == NODE_FILE && n->file.live != NULL)
         n->file.volume = node_volume_of_file(t, n);
-    else if (n->kind == NODE_FILE && n->n_references > 0)
+    else if (n->kind == NODE_FILE && n->n_references > 0 && n->file.content.object != NULL)
         held_add(&t->held, &n->file.held, volume_of(t, n), n->file.content.object, drop_held);
 }
 

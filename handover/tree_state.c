@@ -286,8 +286,13 @@ static bool is_name(const struct stored_node *stored)
     const char *name = (const char *)(stored + 1);
 
     return stored->name_len > 0 && stored->name_len <= PAYLOAD_ELEMENT_MAX &&
-           memchr(name, '/', stored->name_len) == NULL &&
-           memchr(name, '\0', stored->name_len) == NULL;
+           memchr(name, '/', stored->name_len) == NULL;
+}
+
+/* Name, or path, and target. */
+static bool are_texts(const struct stored_node *stored)
+{
+    return memchr(stored + 1, '\0', (size_t)stored->name_len + stored->target_len) == NULL;
 }
 
 /* Return: what is wrong with a node, or NULL. */
@@ -307,6 +312,8 @@ static const char *fault_of(const struct reading *r, const struct found *f)
         return "has damaged content";
     if ((s->kind == NODE_LINK) != (s->target_len > 0))
         return "has an invalid target";
+    if (!are_texts(s))
+        return "has a name or a target with a NUL";
     if (f->id == r->nodes->root->id)
         return s->kind != NODE_DIRECTORY || s->parent != f->id ? "is no root" : NULL;
     if (s->parent == 0)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lib.deploy import TOP
-from lib.kube import Cluster, Node
+from lib.kube import Node
 from lib.kube.daemons import Daemon
 from lib.kube.mounts import program
 from lib.kube.namespace import Namespace
@@ -110,33 +108,3 @@ def test_doctor_finds_what_is_wrong(node: Node, node_daemon: Daemon) -> None:
     assert checks["csi-driver"]["result"] == "fail"
     assert checks["csi-node"]["result"] == "fail"
     assert checks["csi-socket"]["result"] == "fail"
-
-
-def remedy(check: dict[str, str]) -> str:
-    """The command of a remedy, as a person would paste it in the directory that it names."""
-    command = re.match(r"(?:delete it and )?(kubectl apply -k \S+) \(in /usr/share/doc/secretfs\)", check["remedy"])
-    assert check["result"] == "fail" and command is not None, check
-    return command[1]
-
-
-def test_remedies_of_a_csi_driver_help(node: Node, node_daemon: Daemon, cluster: Cluster) -> None:
-    """One that is missing, then one that is wrong, then one without what the rights need."""
-    driver = "csi.secretfs.io"
-    kubectl = cluster.kubectl.run
-    try:
-        for rights, setting in (("node", None), ("node", {"podInfoOnMount": False}), ("pod", None)):
-            if setting is not None:
-                kubectl("delete", "csidriver", driver)
-                spec = {"volumeLifecycleModes": ["Ephemeral"], "attachRequired": False, **setting}
-                body = {"metadata": {"name": driver}, "spec": spec}
-                cluster.api.request("POST", "/apis/storage.k8s.io/v1/csidrivers", body)
-            arguments = [f"--driver-name={driver}", f"--rights={rights}"]
-            wrong = examine(node, node_daemon, *arguments)["csi-driver"]
-            if "delete it" in wrong.get("remedy", ""):
-                kubectl("delete", "csidriver", driver)
-            _, *words = remedy(wrong).split()
-            kubectl(*words[:-1], str(TOP / words[-1]))
-            right = examine(node, node_daemon, *arguments)["csi-driver"]
-            assert right["result"] == "ok", right
-    finally:
-        kubectl("delete", "csidriver", driver, "--ignore-not-found")

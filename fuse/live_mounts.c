@@ -16,9 +16,13 @@
  *  - It is exchanged as soon as a scan finds its mount, because its inode is not in use yet then: a
  *    watcher would get MOVE_SELF, which many programs take for the end of the file.
  *  - A process that lists a directory may hold its lock for ever (publisher_pool.c), and an
- * exchange that waits for one directory holds the lock of the other, and the file system's lock of
- * renames between directories. So a step of the volume itself waits for the directory before it
- * begins (await_directory()), without this file's lock.
+ *    exchange that waits for one directory holds the file system's lock of renames between
+ *    directories, so that each other exchange waits as well. So a step of the volume itself waits
+ *    for the directory before it begins (await_directory()), without this file's lock. As a second
+ *    process can take the directory's lock between the two, one exchange is under way at a time,
+ *    and a part of another volume that would wait for it is deferred: it stays pending until that
+ *    exchange has ended. A file whose generation is removed meanwhile becomes live where it is,
+ *    without a name; the generation of a directory stays.
  *  - A directory is exchanged with all that is below it, and updated like a volume that changes in
  *    place (live_update.c). Its parts come first, as they would be moved with it.
  *  - When a scan finds no mount of it any more, the kernel drops the name without an event
@@ -97,8 +101,10 @@ struct live_mounts {
     struct list volumes;  /* of members; empty ones until the next visit */
     void *by_name;        /* tsearch(3) tree of the same */
     bool has_directory;
-    bool has_warned; /* that a part does not follow updates */
-    bool is_failing; /* a part does not, since the last scan */
+    bool is_exchanging;
+    bool has_deferred; /* parts are pending that were not exchanged, as an exchange was under way */
+    bool has_warned;   /* that a part does not follow updates */
+    bool is_failing;   /* a part does not, since the last scan */
 };
 
 /* ---- volumes */
@@ -559,27 +565,51 @@ static int make_copy(const struct live_mounts *mounts, int root_fd, const struct
     return r;
 }
 
-static int take_out(struct live_mounts *mounts, int root_fd, const struct taking *taking)
+static int exchange(struct live_mounts *mounts, int root_fd, const struct taking *taking)
 {
     char location[LOCATION_SIZE];
     int r;
 
-    await_directories(root_fd, taking);
     location_of(taking->id, location);
     r = make_live_directory(mounts, root_fd);
     if (r == 0)
         r = make_origin(root_fd, taking);
     if (r == 0)
         r = make_copy(mounts, root_fd, taking, location);
-    if (r < 0) {
-        release_name(mounts, taking->id);
-        return r;
-    }
     /* the kernel locks the second directory first */
-    if (renameat2(root_fd, location, root_fd, taking->path, RENAME_EXCHANGE) == 0)
-        return 0;
-    r = negative_errno();
-    release_name(mounts, taking->id); /* of the copy */
+    if (r == 0 && renameat2(root_fd, location, root_fd, taking->path, RENAME_EXCHANGE) < 0)
+        r = negative_errno();
+    if (r < 0)
+        release_name(mounts, taking->id); /* and the copy */
+    return r;
+}
+
+/* Return: false if an exchange is under way, of whose end nothing is known. */
+static bool begin_exchange(struct live_mounts *mounts)
+{
+    LOCK_GUARD(&mounts->lock);
+    if (mounts->is_exchanging)
+        return false;
+    mounts->is_exchanging = true;
+    return true;
+}
+
+static void end_exchange(struct live_mounts *mounts)
+{
+    LOCK_GUARD(&mounts->lock);
+    mounts->is_exchanging = false;
+}
+
+/* Return: 0; -EAGAIN: another exchange is under way; -errno. */
+static int take_out(struct live_mounts *mounts, int root_fd, const struct taking *taking)
+{
+    int r;
+
+    await_directories(root_fd, taking);
+    if (!begin_exchange(mounts))
+        return -EAGAIN;
+    r = exchange(mounts, root_fd, taking);
+    end_exchange(mounts);
     return r;
 }
 
@@ -606,8 +636,12 @@ static bool is_unlinked(const struct live_mounts *mounts, const struct taking *t
            status.st_ino == taking->id;
 }
 
-/* @r: of take_out() */
-static void end_taking(struct live_mounts *mounts, struct taking *taking, int r)
+/*
+ * @r: of take_out()
+ * @deferred: members, by `pending`
+ */
+static void end_taking(struct live_mounts *mounts, struct taking *taking, int r,
+                       struct list *deferred)
 {
     struct member *m;
 
@@ -624,25 +658,73 @@ static void end_taking(struct live_mounts *mounts, struct taking *taking, int r)
         r = make_live(mounts, m);
     if (r == 0)
         return;
+    if (r == -EAGAIN) {
+        m->pending_path = TAKE(taking->path);
+        list_append(deferred, &m->pending);
+        return;
+    }
     if (r != -ENOENT) /* its generation was removed */
         report_failure(mounts, m->volume->name, m->path, r);
     if (!m->is_linked)
         member_free(m);
 }
 
+static void put_back(struct live_mounts *mounts, struct list *deferred)
+{
+    struct member *m, *tmp;
+
+    LOCK_GUARD(&mounts->lock);
+    list_for_each_safe (m, tmp, deferred, pending) {
+        list_remove(&m->pending);
+        list_append(&m->volume->pending, &m->pending);
+        mounts->has_deferred = true;
+    }
+}
+
 bool live_mounts_follow(struct live_mounts *mounts, int root_fd, const char *volume)
 {
     struct taking taking;
+    struct list deferred;
     bool has_taken = false;
 
+    list_init(&deferred);
     while (take_pending(mounts, volume, &taking)) {
         int r = take_out(mounts, root_fd, &taking);
 
         has_taken = has_taken || r == 0;
-        end_taking(mounts, &taking, r);
+        end_taking(mounts, &taking, r, &deferred);
         free(taking.path);
     }
+    put_back(mounts, &deferred);
     return has_taken;
+}
+
+bool live_mounts_take_deferred(struct live_mounts *mounts)
+{
+    bool has_deferred;
+
+    LOCK_GUARD(&mounts->lock);
+    has_deferred = mounts->has_deferred && !mounts->is_exchanging;
+    mounts->has_deferred = mounts->has_deferred && !has_deferred;
+    return has_deferred;
+}
+
+bool live_mounts_is_pending(struct live_mounts *mounts, const char *volume, bool *ret_keeps)
+{
+    const struct member_volume *v;
+    const struct member *m;
+
+    LOCK_GUARD(&mounts->lock);
+    *ret_keeps = false;
+    v = volume_by_name(mounts, volume);
+    if (v == NULL || list_is_empty(&v->pending))
+        return false;
+    list_for_each (m, &v->pending, pending)
+        if (m->is_directory && !*ret_keeps) {
+            report_failure(mounts, volume, m->path, -EBUSY);
+            *ret_keeps = true;
+        }
+    return true;
 }
 
 /* ---- the end of a volume */
@@ -683,6 +765,8 @@ void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_moun
                                          .location = m->is_linked ? location : NULL,
                                          .is_directory = m->is_directory};
 
+        if (!list_is_empty(&m->pending))
+            continue; /* it is part of its generation as yet */
         location_of(m->id, location);
         if (!visit(userdata, &mount))
             return;

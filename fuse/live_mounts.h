@@ -47,7 +47,7 @@ void live_mounts_reconcile(struct live_mounts *mounts, struct mounted_parts *par
 
 /*
  * Have the parts of a volume become live that a scan found. It may block as long as a process lists
- * the directory of such a part.
+ * the directory of such a part; of another volume, such parts are deferred meanwhile.
  * @root_fd: of the writable view
  * @volume: NULL for all of them
  * Return: whether a part was taken out of its generation; then a rescan has to follow, as the last
@@ -55,7 +55,18 @@ void live_mounts_reconcile(struct live_mounts *mounts, struct mounted_parts *par
  */
 bool live_mounts_follow(struct live_mounts *mounts, int root_fd, const char *volume);
 
-/* Visit those of a volume. Return of @visit: whether to go on. */
+/* Whether live_mounts_follow() should be called again for what was deferred, as it can go on now:
+ * live_mounts_visit_changed() finds the volumes. Reset by the call. */
+bool live_mounts_take_deferred(struct live_mounts *mounts);
+
+/*
+ * Whether parts of a volume were deferred: of a file, live_mounts_follow() makes it live once its
+ * generation is removed.
+ * @ret_keeps: whether its old generations have to stay, as one of the parts is a directory
+ */
+bool live_mounts_is_pending(struct live_mounts *mounts, const char *volume, bool *ret_keeps);
+
+/* Visit those of a volume but what is deferred. Return of @visit: whether to go on. */
 typedef bool live_mounts_visit_fn(void *userdata, const struct live_mount *mount);
 void live_mounts_visit(struct live_mounts *mounts, const char *volume, live_mounts_visit_fn *visit,
                        void *userdata);

@@ -191,7 +191,7 @@ static bool may_publish(const struct publish_entry *e)
 {
     return e->update == UPDATE_IDLE &&
            (e->old == OLD_NONE || e->old == OLD_AWAITS_NEXT_TRY ||
-            (e->old == OLD_AWAITS_SCAN && e->n_old < OLD_GENERATIONS_MAX));
+            (e->old == OLD_AWAITS_SCAN && publish_queue_may_keep_old(e)));
 }
 
 static void append_submitted(struct publish_queue *q, struct publish_entry *e)
@@ -302,6 +302,11 @@ void publish_queue_slow(struct publish_entry *entry, mono_us now)
 bool publish_queue_is_slow(const struct publish_entry *entry, mono_us now)
 {
     return now < entry->slow_until;
+}
+
+bool publish_queue_may_keep_old(const struct publish_entry *entry)
+{
+    return entry->n_old < OLD_GENERATIONS_MAX;
 }
 
 static bool is_available(const struct publish_queue *q, const struct publish_entry *e, mono_us now)
@@ -422,7 +427,7 @@ static struct publish_step begin_cleaning(struct publish_queue *q, struct publis
     list_remove(&e->cleaning);
     if (e->is_removed)
         return (struct publish_step){.action = PUBLISH_ACTION_REMOVE, .entry = e};
-    if (q->needs_scan && e->n_old < OLD_GENERATIONS_MAX && q->scanned_at < e->replaced_at) {
+    if (q->needs_scan && publish_queue_may_keep_old(e) && q->scanned_at < e->replaced_at) {
         old_move(e, OLD_AWAITS_SCAN);
         clean_at(q, e, now + SCAN_POLL);
         sort_submitted(q, e);

@@ -138,6 +138,8 @@ void publish_queue_set_drain(struct publish_entry *entry, mono_us until);
  */
 bool publish_queue_is_held_up(const struct publish_queue *queue, const struct publish_entry *entry,
                               mono_us now);
+/* Whether the old generations of a volume may stay for longer: there are not too many of them. */
+bool publish_queue_may_keep_old(const struct publish_entry *entry);
 /* When the newest scan began whose result was notified. Before each publish_queue_next(), too. */
 void publish_queue_set_scanned_at(struct publish_queue *queue, mono_us at);
 

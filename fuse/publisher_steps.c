@@ -168,12 +168,20 @@ static void end_catching_up(struct publisher_thread *t, struct publisher_volume 
 static void clean(struct publisher_thread *t, struct publisher_volume *v)
 {
     struct publisher *p = t->publisher;
-    int r;
+    bool keeps = false;
+    bool is_pending = p->writers.live_mounts != NULL &&
+                      live_mounts_is_pending(p->writers.live_mounts, v->writer.dir.name, &keeps);
+    int r = -EAGAIN;
 
-    begin_work(t, v);
-    r = volume_writer_clean(&v->writer);
-    end_work(t);
+    if (!keeps || !publish_queue_may_keep_old(&v->entry)) {
+        begin_work(t, v);
+        r = volume_writer_clean(&v->writer);
+        end_work(t);
+    } else
+        publish_queue_done(&v->entry);
     publish_queue_cleaned(&p->queue, &v->entry, r, clock_mono());
+    if (is_pending && !v->entry.is_removed)
+        publish_queue_follow(&p->queue, &v->entry);
 }
 
 /* Fails when out of memory; with -ENOTCONN when the directory has gone with the mount. */
@@ -285,6 +293,8 @@ static void follow(struct publisher_thread *t, struct publisher_volume *v)
     end_work(t);
     if (!v->entry.is_removed && live_mounts_take_behind(p->writers.live_mounts, v->writer.dir.name))
         publish_queue_catch_up(&p->queue, &v->entry, clock_mono());
+    if (live_mounts_take_deferred(p->writers.live_mounts))
+        live_mounts_visit_changed(p->writers.live_mounts, on_changed_mounts, p);
 }
 
 /* Between the halves of an update. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -196,6 +197,73 @@ def test_part_that_is_mounted_alone(node_on_api: Node, api: Api, sub_path: SubPa
         for value in ("root", "other"):
             live.put(api, user=value)
             live.wait_text(file, value)
+    shows(held, b"other")
+
+
+def n_waiting_in(node: Node, call: str) -> int:
+    """How many threads of the publisher are in a function of the kernel."""
+    threads = (Path(f"/proc/{node.pid}/task/{tid}") for tid in threads_named(node.pid, "publisher"))
+    return sum(call in (thread / "stack").read_text() for thread in threads)
+
+
+def is_queued(path: Path) -> bool:
+    """Whether a process waits for the directory's lock, which another one holds."""
+    for stack in Path("/proc").glob("[0-9]*/stack"):
+        with contextlib.suppress(OSError):
+            arguments = (stack.parent / "cmdline").read_bytes().split(b"\0")
+            if str(path).encode() in arguments and "iterate_dir" in stack.read_text():
+                if "userfault" not in (stack.parent / "wchan").read_text():
+                    return True
+    return False
+
+
+@contextlib.contextmanager
+def exchange_held_up(node: Node, held: PodVolume, sub_path: SubPaths) -> Iterator[None]:
+    """The publisher waits for one process that lists a generation, and another one is next: it holds the
+    directory when a part is exchanged, and the kernel a lock of the whole file system with it."""
+    path = (held.target / "..data").resolve()
+    is_second, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with holding(path):
+            is_second.set()
+            is_over.wait()
+
+    second = threading.Thread(target=hold)  # its process ends with it
+    try:
+        with holding(path):
+            sub_path(held, "user")
+            until(lambda: n_waiting_in(node, "unlinkat") == 1, "the publisher waits")
+            second.start()
+            until(lambda: is_queued(path), "a second process waits")
+        is_second.wait()
+        until(lambda: n_waiting_in(node, "renameat2") == 1, "the exchange waits")
+        yield
+    finally:
+        is_over.set()
+        if second.ident is not None:
+            second.join()
+
+
+def test_exchange_waits_for_a_directory(node_on_api: Node, api: Api, sub_path: SubPaths) -> None:
+    """Parts of other pods that would be exchanged wait for it; updates do not, nor does a file after one."""
+    node = node_on_api
+    attributes = {"secretName": "app", "items": live.ITEMS}
+    held, other, third = (live.publish(node, api, i, attributes=attributes) for i in range(3))
+    shows(other, b"admin")
+    with exchange_held_up(node, held, sub_path):
+        file, directory = sub_path(other, "user"), sub_path(third, "deep")
+        for volume in (other, third):
+            live.wait_alone(node, volume, 1)
+        live.put(api, user="root", password="dummy-1", host="db-1")
+        live.wait_text(file, "root")
+        for volume in (other, third):
+            shows(volume, b"root")
+        live.put(api, user="other", password="dummy-2", host="db-2")
+        live.wait_text(file, "other")
+        assert (directory / "er" / "host").read_text() == "db-0", "what it has shown stays"
+        assert n_waiting_in(node, "renameat2") == 1
+    live.wait_text(directory / "er" / "host", "db-2")
     shows(held, b"other")
 
 

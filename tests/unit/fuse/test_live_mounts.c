@@ -34,6 +34,8 @@ static struct {
     bool has_failed;
     bool fails_always;
     char forgotten[256]; /* names that the kernel was notified of, each with a blank before it */
+    void (*on_exchange)(struct live_mounts *mounts); /* in the middle of the next one */
+    struct live_mounts *mounts;
 } kernel;
 
 static bool fails(void)
@@ -87,6 +89,12 @@ int renameat2(int fd, const char *path, int new_fd, const char *new_path, unsign
     assert_int_equal(fd, ROOT_FD);
     assert_int_equal(new_fd, ROOT_FD);
     assert_int_equal(flags, RENAME_EXCHANGE);
+    if (kernel.on_exchange != NULL) {
+        void (*call)(struct live_mounts * mounts) = kernel.on_exchange;
+
+        kernel.on_exchange = NULL;
+        call(kernel.mounts);
+    }
     if (fails())
         return -1;
     r = find_parent(kernel.tree, path, &parent, &name);
@@ -609,6 +617,123 @@ static void unlinked_directory_does_not(void **state)
     assert_false(is_live(id));
 }
 
+/* ---- a process holds a directory in the middle of an exchange */
+
+/* Parts of two volumes become live, of "w" in the middle of that of "v". */
+static void follow_both(struct live_mounts *mounts, const char *roots,
+                        void (*on_exchange)(struct live_mounts *mounts))
+{
+    _cleanup_(freep) char *copy = strdup(roots);
+    char *all[4], *at = copy, *root;
+    struct mounted_parts parts = {.roots = all, .began_at = now()};
+
+    while ((root = strsep(&at, " ")) != NULL)
+        all[parts.n++] = root;
+    live_mounts_reconcile(mounts, &parts);
+    kernel.mounts = mounts;
+    kernel.on_exchange = on_exchange;
+    live_mounts_follow(mounts, ROOT_FD, "v");
+    assert_null(kernel.on_exchange);
+}
+
+static void defer(struct live_mounts *mounts)
+{
+    bool keeps = true;
+
+    assert_false(live_mounts_follow(mounts, ROOT_FD, "w"));
+    assert_string_equal(list(mounts, "w").text, ""); /* an update changes none of it */
+    assert_int_equal(live_mounts_count(mounts, "w"), 1);
+    assert_true(live_mounts_is_pending(mounts, "w", &keeps));
+    assert_false(keeps);
+    assert_false(live_mounts_is_pending(mounts, "v", &keeps)); /* it is being exchanged */
+    assert_false(live_mounts_take_deferred(mounts));           /* it would be deferred again */
+}
+
+static void part_waits_for_the_exchange_of_another(void **state)
+{
+    struct live_mounts *mounts = *state;
+    bool keeps;
+    uint64_t v = hold("v/" G "/a"), w;
+
+    make_volume("w", FILES, false);
+    w = hold("w/" G "/a");
+    assert_false(live_mounts_take_deferred(mounts));
+    follow_both(mounts, "/v/" G "/a /w/" G "/a", defer);
+    assert_true(is_live(v));
+    assert_false(is_live(w));
+    assert_true(live_mounts_take_deferred(mounts));
+    assert_false(live_mounts_take_deferred(mounts));
+    assert_true(live_mounts_follow(mounts, ROOT_FD, "w"));
+    assert_true(is_live(w));
+    assert_string_equal(list(mounts, "w").text, " 'a'@");
+    assert_false(live_mounts_is_pending(mounts, "w", &keeps));
+}
+
+/* An update of its volume does not wait, and has its generation removed. */
+static void defer_until_unlinked(struct live_mounts *mounts)
+{
+    bool keeps;
+
+    defer(mounts);
+    tree_detach(kernel.tree, find("w/" G "/a"));
+    assert_false(live_mounts_follow(mounts, ROOT_FD, "w"));
+    assert_string_equal(list(mounts, "w").text, " 'a'");
+    assert_true(live_mounts_take_behind(mounts, "w"));
+    assert_false(live_mounts_is_pending(mounts, "w", &keeps));
+}
+
+static void file_that_waits_is_unlinked(void **state)
+{
+    uint64_t w;
+
+    hold("v/" G "/a");
+    make_volume("w", FILES, false);
+    w = hold("w/" G "/a");
+    follow_both(*state, "/v/" G "/a /w/" G "/a", defer_until_unlinked);
+    assert_true(is_live(w));
+}
+
+static void defer_directory(struct live_mounts *mounts)
+{
+    bool keeps = false;
+
+    assert_false(live_mounts_follow(mounts, ROOT_FD, "w"));
+    assert_true(live_mounts_is_pending(mounts, "w", &keeps));
+    assert_true(keeps);
+}
+
+/* Nothing can be made in a directory that is removed. */
+static void directory_that_waits_keeps_its_generation(void **state)
+{
+    uint64_t w;
+
+    hold("v/" G "/a");
+    make_volume("w", FILES, false);
+    w = hold("w/" G "/d");
+    follow_both(*state, "/v/" G "/a /w/" G "/d", defer_directory);
+    assert_true(live_mounts_follow(*state, ROOT_FD, "w"));
+    assert_true(is_live(w));
+}
+
+static void forget_deferred(struct live_mounts *mounts)
+{
+    bool keeps;
+
+    assert_false(live_mounts_follow(mounts, ROOT_FD, "w"));
+    live_mounts_forget(mounts, "w");
+    assert_false(live_mounts_is_pending(mounts, "w", &keeps));
+}
+
+static void volume_that_waits_is_removed(void **state)
+{
+    hold("v/" G "/a");
+    make_volume("w", FILES, false);
+    hold("w/" G "/a");
+    follow_both(*state, "/v/" G "/a /w/" G "/a", forget_deferred);
+    assert_false(live_mounts_follow(*state, ROOT_FD, "w"));
+    assert_int_equal(live_mounts_count(*state, "w"), 0);
+}
+
 /* All files of a volume that changes in place are live, and stay where they are. */
 static void live_file_stays_where_it_is(void **state)
 {
@@ -1088,6 +1213,10 @@ int main(void)
         TEST(file_unlinked_after_the_scan_becomes_live),
         TEST(file_unlinked_before_it_is_taken_out_becomes_live),
         TEST(unlinked_directory_does_not),
+        TEST(part_waits_for_the_exchange_of_another),
+        TEST(file_that_waits_is_unlinked),
+        TEST(directory_that_waits_keeps_its_generation),
+        TEST(volume_that_waits_is_removed),
         TEST(live_file_stays_where_it_is),
         TEST(mounts_past_the_maximum_do_not_follow),
         TEST(changed_volumes_are_visited),

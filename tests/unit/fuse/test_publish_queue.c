@@ -392,6 +392,7 @@ static void test_update_waits_for_a_scan_only_with_many_old_generations(void **s
     for (unsigned i = 1; i <= 16; i++) {
         publish(&f, &f.a, true);
         assert_int_equal(f.a.n_old, i);
+        assert_int_equal(publish_queue_may_keep_old(&f.a), i < 16);
         f.now += CLEAN_AFTER;
         if (i < 16)
             next_is(&f, PUBLISH_ACTION_REQUEST_SCAN, &f.a);
@@ -399,6 +400,7 @@ static void test_update_waits_for_a_scan_only_with_many_old_generations(void **s
     publish_queue_submit(&f.queue, &f.a);
     next_is(&f, PUBLISH_ACTION_CLEAN, &f.a); /* unscanned, before the update */
     publish_queue_cleaned(&f.queue, &f.a, 0, f.now);
+    assert_true(publish_queue_may_keep_old(&f.a));
     next_is(&f, PUBLISH_ACTION_PUBLISH, &f.a);
     publish_queue_begun(&f.queue, &f.a, true);
     end(&f, &f.a, true);

@@ -147,10 +147,14 @@ class Commands:
 
     def new_main(self):
         """A new process takes over the control socket and becomes the main process."""
+        read, write = os.pipe()
         pid = os.fork()
         if pid > 0:
             notify(f"MAINPID={pid}\nREADY=1")
             os._exit(0)
+        os.close(write)
+        os.read(read, 1)  # until it was named, as the keeper refuses what it notifies of before
+        os.close(read)
 
 
 def descriptors():

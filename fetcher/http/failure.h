@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* What a person is told of a request that failed. For the files of the HTTP client only. */
+/* The texts of errors of requests. For the files of the HTTP client only. */
 #include <curl/curl.h>
 
 #include "base/error.h"

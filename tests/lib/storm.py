@@ -197,7 +197,7 @@ def check(outcomes: Mapping[str, Outcome], *, max_aborted: int = 0) -> None:
 
 
 def shown_generations(events: Sequence[Event]) -> list[str]:
-    """By the events of a volume's directory, in order; those of each step are there once, whichever process made it.
+    """By the events of a volume's directory, in order; each of them once, also if another process went on.
 
     A generation that a process had made when it was killed may be removed without having been shown.
     """

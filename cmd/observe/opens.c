@@ -109,7 +109,7 @@ void opens_read(struct opens *opens)
     ssize_t n;
 
     while ((n = read(opens->fd, buf, sizeof(buf))) > 0) {
-        const struct fanotify_event_metadata *event = (const void *)buf;
+        struct fanotify_event_metadata *event = (void *)buf;
 
         for (; FAN_EVENT_OK(event, n); event = FAN_EVENT_NEXT(event, n))
             on_event(opens, event);

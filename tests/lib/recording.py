@@ -37,14 +37,20 @@ class Step:
 
     command: str
     output: list[str] = field(default_factory=list)
+    by_root: bool = False
 
 
 def steps(page: str) -> list[Step]:
-    """Of the indented lines: those with a dollar are commands."""
+    """Of the indented lines: those with a prompt, an ordinary user's or root's, are commands."""
     found: list[Step] = []
     for line in page.splitlines():
-        if line.startswith("    $ "):
-            found.append(Step(line.removeprefix("    $ ")))
+        text = line.removeprefix("    ")
+        if line.startswith(("    $ ", "    # ")):
+            found.append(Step(text[2:], by_root=text[0] == "#"))
         elif line.startswith("    ") and found:
-            found[-1].output.append(line.removeprefix("    "))
+            step = found[-1]
+            if step.command.endswith("\\") and not step.output:
+                step.command += "\n" + text
+            else:
+                step.output.append(text)
     return found

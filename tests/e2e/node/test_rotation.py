@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+from contextlib import suppress
 from typing import Any, Iterator
 
 import pytest
 
+from lib.deploy import TOP
 from lib.kube import Node
 from lib.kube.daemons import Daemon, Daemons
-from lib.kube.kubectl import KubectlFailed
 from lib.kube.mounts import program
 from lib.kube.namespace import Namespace
-from lib.kube.pods import CONTAINER, Pod, Pods, plain_pod, probe_pod
-from lib.waiting import until
+from lib.kube.pods import Pod, Pods, plain_pod, probe_pod
+from lib.recording import Step, steps
+from lib.waiting import PATIENCE_SECONDS, until
 
 TYPE = "secretfs.io/SecretsCurrent"
 MESSAGE = f"jsonpath={{.status.conditions[?(@.type=='{TYPE}')].message}}"
@@ -84,8 +88,8 @@ def deployments(ns: Namespace, pods: Pods) -> Iterator[Deployments]:
 # ---- what kubectl and the node say
 
 
-def wait(ns: Namespace, what: str, *pods: str, timeout: str = "100s") -> None:
-    ns.kubectl("wait", "pod", *pods, f"--timeout={timeout}", f"--for={what}")
+def wait(ns: Namespace, what: str, *pods: str) -> None:
+    ns.kubectl("wait", "pod", *pods, "--timeout=100s", f"--for={what}")
 
 
 def change(ns: Namespace, value: bytes | None, **annotations: str | None) -> str:
@@ -97,12 +101,9 @@ def change(ns: Namespace, value: bytes | None, **annotations: str | None) -> str
     return ns.kubectl("patch", "secret", "db", "--type=merge", *version, "-p", json.dumps(patch))
 
 
-def rollout_status(node: Node, ns: Namespace, *options: str) -> tuple[int, str]:
-    """Exit code and output."""
-    script = '"$@" 2>&1; echo "$?"'
-    command = [program(), "rollout", "status", "secret/db", "-n", ns.name, *options]
-    output, _, code = node.run("sh", "-c", script, "sh", *command).rstrip().rpartition("\n")
-    return int(code), output
+def rollout_status(node: Node, ns: Namespace) -> str:
+    command = f"{program()} rollout status secret/db -n {ns.name}"
+    return node.run("sh", "-c", f"{command} 2>&1 || :").rstrip()
 
 
 def volume_of(node: Node, pod: Pod) -> dict[str, Any]:
@@ -116,60 +117,122 @@ def volume_of(node: Node, pod: Pod) -> dict[str, Any]:
 # ---- a rotation
 
 
-def ready_endpoints(ns: Namespace, service: str) -> list[str]:
-    api = "/apis/discovery.k8s.io/v1"  # as of 1.21
-    api = api if ns.cluster.admin.exists(api) else f"{api}beta1"
-    path = f"{api}/namespaces/{ns.name}/endpointslices"
-    selector = f"labelSelector=kubernetes.io/service-name={service}"
-    slices = ns.cluster.admin.request("GET", f"{path}?{selector}")["items"]
-    endpoints = [endpoint for each in slices for endpoint in each.get("endpoints") or []]
-    return [e["targetRef"]["name"] for e in endpoints if e["conditions"]["ready"]]
+PAGE = (TOP / "docs" / "rotation.md").read_text()
+SESSION = PAGE.split("\n## From patch to revoking\n")[1].split("\n## ")[0]
+CHANGES_NOTHING = ("kubectl get ", "kubectl wait ", "secretfs rollout status ")
+# What differs each time, and what stands for it.
+CHANGING = (
+    (r"\b(web|proxy|api|batch)(-[a-z0-9]+)?-[a-z0-9]{5}\b", r"\1-NAME"),  # pods, EndpointSlices
+    (r"\bsh \(\d+\)", "sh (PID)"),
+    (r" (\d+[dhms])+$", " AGE"),
+    (r"^Waiting for deployment .*\n", ""),  # one line or more
+    (r"( deleted) from .* namespace$", r"\1"),  # not of each kubectl
+    (r" +", " "),  # columns are as wide as names
+)
 
 
-def test_rotation_of_four_deployments(
-    node: Node,
-    ns: Namespace,
-    volumes: dict[str, Any],
-    pods: Pods,
-    deployments: Deployments,
+class Operator:
+    """Runs the commands of the page's session: kubectl's, and those of root on the node."""
+
+    def __init__(self, node: Node, ns: Namespace, version: str) -> None:
+        """`version`: the Secret's, which is the first one that the page shows."""
+        self._node = node
+        self._ns = ns
+        self._environment = ns.cluster.kubectl.environment()
+        self._environment["PATH"] = f"{ns.cluster.kubectl.program.parent}:{os.environ['PATH']}"
+        self._versions = [version]
+        self._pages_versions = list(dict.fromkeys(re.findall(r"db@(\d+)", SESSION)))
+        self._value = ns.values.new(2).decode()
+
+    def _here(self, command: str) -> str:
+        """With this cluster's names, values and versions. Waits that are to fail are shorter."""
+        command = re.sub(r"\bprod\b", self._ns.name, command).replace("dummy-2", self._value)
+        command = re.sub(r"(--timeout[= ])10s\b", r"\g<1>1s", command)
+        versions = dict(zip(self._pages_versions, self._versions))
+        command = re.sub(r"\b\d+\b", lambda found: versions.get(found[0], found[0]), command)
+        return re.sub(r"^secretfs ", f"{program()} ", command)
+
+    def run(self, step: Step) -> tuple[int, str]:
+        """Exit code and output."""
+        command = self._here(step.command)
+        if step.by_root:
+            output = self._node.run("sh", "-c", f'{command} 2>&1; echo "$?"').rstrip()
+            output, _, code = output.rpartition("\n")
+            return int(code), output
+        variable = re.match(r"(\w+)=", command)
+        if variable is not None:
+            command += f' && printf %s "${variable[1]}"'
+        done = subprocess.run(
+            ["sh", "-c", command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self._environment,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        if variable is not None and done.returncode == 0:
+            self._environment[variable[1]] = done.stdout
+            return 0, ""
+        return done.returncode, done.stdout
+
+    def _form(self, text: str, namespace: str, versions: list[str]) -> list[str]:
+        text = re.sub(rf"\b{namespace}\b", "NAMESPACE", text.strip())
+        for pattern, stands_for in CHANGING:
+            text = re.sub(pattern, stands_for, text, flags=re.M)
+        for i, version in enumerate(versions):
+            text = re.sub(rf"\b{version}\b", f"VERSION-{i}", text)
+        # secretfs lists volumes by their mount points, which are in the order of the pods' uids
+        return sorted(line.strip() for line in text.splitlines())
+
+    def _seen(self, step: Step) -> tuple[int, list[str]]:
+        code, text = self.run(step)
+        secret = self._ns.cluster.admin.get("secrets", self._ns.name, "db")
+        newest = secret["metadata"]["resourceVersion"]
+        self._versions = list(dict.fromkeys([*self._versions, newest]))
+        return code, self._form(text, self._ns.name, self._versions)
+
+    def compare(self, step: Step) -> None:
+        """The output is the page's. A command that changes nothing is repeated until it is."""
+        text = "\n".join(step.output)
+        fails = "timed out" in text or "has not opened" in text
+        expected = int(fails), self._form(text, "prod", self._pages_versions)
+        seen = self._seen(step)
+
+        def is_the_pages() -> bool:
+            nonlocal seen
+            seen = self._seen(step)
+            return seen == expected
+
+        if seen != expected and step.command.startswith(CHANGES_NOTHING):
+            with suppress(AssertionError):
+                until(is_the_pages, pause=0.1)
+        assert seen == expected, step.command
+
+
+def test_session_of_four_deployments(
+    node: Node, ns: Namespace, volumes: dict[str, Any], deployments: Deployments
 ) -> None:
-    """Two read again when they are signalled, one of them a file by subPath; one is restarted, and one
-    ignores the update: it is named until its pod is replaced."""
-    ns.create("db", {"key": ns.values.new(1)})
-    reloads = deployments.make("reloads", volumes, READS_AT_HANGUP, **GATE)
-    alone = deployments.make("alone", volumes, READS_AT_HANGUP, mounts=ALONE)
-    restarts = deployments.make("restarts", volumes, READS_ONCE)
-    ignores = deployments.make("ignores", volumes, READS_ONCE)
-    ns.kubectl("expose", "deployment", "reloads", "--port=443")
+    """docs/rotation.md, command by command: two read again when they are signalled, one of them a file
+    by subPath; one is restarted, and one ignores the update: it is named until its pod is replaced."""
+    version = ns.create("db", {"key": ns.values.new(1)})["metadata"]["resourceVersion"]
+    deployments.make("web", volumes, READS_AT_HANGUP, **GATE)
+    deployments.make("proxy", volumes, READS_AT_HANGUP, mounts=ALONE)
+    api = deployments.make("api", volumes, READS_ONCE)
+    batch = deployments.make("batch", volumes, READS_ONCE)
+    ns.kubectl("expose", "deployment", "web", "--port=443")
     wait(ns, f"condition={TYPE}", "--all")
-    until(lambda: ready_endpoints(ns, "reloads") == [reloads.name], "it is in service")
     # each has opened the file: a volume without consumers has no old ones
-    until(lambda: rollout_status(node, ns)[1].endswith("consumers (4) have the newest version"))
+    until(lambda: rollout_status(node, ns).endswith("consumers (4) have the newest version"))
 
-    version = change(ns, ns.values.new(2))
-    shown = f"secret/{ns.name}/db@{version}"
-    wait(ns, f"{MESSAGE}={shown}: not opened yet by container {CONTAINER}", "--all")
-    until(lambda: ready_endpoints(ns, "reloads") == [], "it is out of service")
-
-    for pod in (reloads, alone):
-        ns.kubectl("exec", pod.name, "--", "kill", "-HUP", "1")
-    wait(ns, f"{MESSAGE}={shown}", "-l", "app in (reloads, alone)")
-    until(lambda: ready_endpoints(ns, "reloads") == [reloads.name], "it is in service again")
-    ns.kubectl("rollout", "restart", "deployment/restarts")
-    deployments.pod("restarts", instead_of=restarts)
-    wait(ns, f"{MESSAGE}={shown}", "-l", "app in (reloads, alone, restarts)")
-
-    with pytest.raises(KubectlFailed, match="timed out"):
-        wait(ns, f"condition={TYPE}", ignores.name, timeout="1s")
-    code, output = rollout_status(node, ns, "--resource-version", version, "--timeout=1s")
-    named = re.findall(rf"^{ns.name}/(\S+): .* has not opened the newest version$", output, re.M)
-    assert (code, named) == (1, [ignores.name]), output
-
-    ns.kubectl("delete", "pod", ignores.name)
-    deployments.pod("ignores", instead_of=ignores)
-    wait(ns, f"{MESSAGE}={shown}", "--all")
-    code, output = rollout_status(node, ns, "--resource-version", version, "--timeout=100s")
-    assert code == 0, output
+    operator = Operator(node, ns, version)
+    for step in steps(SESSION):
+        operator.compare(step)
+        # what the page's next command takes for granted
+        if step.command.startswith("kubectl rollout status "):
+            deployments.pod("api", instead_of=api)
+        elif step.command.startswith("kubectl delete pod "):
+            deployments.pod("batch", instead_of=batch)
 
 
 # ---- stages

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Only texts of the kernel are read, and attributes that it has already (AT_STATX_DONT_SYNC): no
- * file is opened, and no file system is asked, so that one that hangs does not stop this.
+ * Only texts that the kernel makes of a process are read: nothing that the process has made is
+ * opened or resolved, and no file system is asked.
  */
 #include "cmd/rollout/holders.h"
 
@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/mountinfo.h"
 #include "consumers/process.h"
 
 #define REMOVED   " (deleted)"
@@ -114,17 +115,59 @@ static bool may_be_removed(const char *path)
     return strstr(path, "/..") != NULL && strstr(path, REMOVED) != NULL;
 }
 
+/* "mnt_id:	42" in fdinfo. Return: 0 if it is not there. */
+static uint64_t mount_of_descriptor(const struct search *s, const char *name)
+{
+    char path[64], line[128];
+    uint64_t id = 0;
+    FILE *fdinfo;
+
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", (int)s->pid, name);
+    fdinfo = fopen(path, "re");
+    while (fdinfo != NULL && id == 0 && fgets(line, sizeof(line), fdinfo) != NULL)
+        if (str_after(line, "mnt_id:") != NULL)
+            id = strtoull(str_after(line, "mnt_id:"), NULL, 10);
+    if (fdinfo != NULL)
+        fclose(fdinfo);
+    return id;
+}
+
+struct device_search {
+    uint64_t mount_id;
+    dev_t device; /* 0: not found */
+};
+
+static bool find_device(void *userdata, const struct mountinfo *mount)
+{
+    struct device_search *search = userdata;
+
+    if (mount->id == search->mount_id)
+        search->device = mount->device;
+    return search->device == 0;
+}
+
+/* Return: 0 for a file whose mount was detached. */
+static dev_t device_of_descriptor(const struct search *s, const char *name)
+{
+    struct device_search search = {.mount_id = mount_of_descriptor(s, name)};
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)s->pid);
+    if (search.mount_id != 0)
+        mountinfo_visit(AT_FDCWD, path, find_device, &search);
+    return search.device;
+}
+
 static void look_at_descriptor(struct search *s, int dir_fd, const char *name)
 {
     char path[PATH_SIZE];
     ssize_t len = readlinkat(dir_fd, name, path, sizeof(path) - 1);
-    struct statx status;
 
     if (len <= 0)
         return;
     path[len] = '\0';
-    if (may_be_removed(path) && statx(dir_fd, name, AT_STATX_DONT_SYNC, STATX_INO, &status) == 0)
-        look_at(s, path, makedev(status.stx_dev_major, status.stx_dev_minor), "open");
+    if (may_be_removed(path))
+        look_at(s, path, device_of_descriptor(s, name), "open");
 }
 
 static void look_at_descriptors(struct search *s)

@@ -284,6 +284,17 @@ static int find_node(const struct live_mounts *mounts, struct mount_root *root, 
     return r == 0 && S_ISLNK(ret_status->st_mode) ? -ENOENT : r;
 }
 
+/* What is below a directory comes before it, as it would be moved with it. */
+static void add_pending(struct member *m)
+{
+    struct list *after, *head = &m->volume->pending;
+
+    for (after = head->prev; after != head; after = after->prev)
+        if (strcmp(list_entry(after, struct member, pending)->pending_path, m->pending_path) >= 0)
+            break;
+    list_append(after->next, &m->pending);
+}
+
 /* A file that changes in place is live in its generation. */
 static int begin_following(struct live_mounts *mounts, const struct mount_root *root,
                            const char *path, struct member *m)
@@ -295,7 +306,7 @@ static int begin_following(struct live_mounts *mounts, const struct mount_root *
     m->pending_path = strdup(path);
     if (m->pending_path == NULL)
         return -ENOMEM;
-    list_append(&m->volume->pending, &m->pending);
+    add_pending(m);
     return 0;
 }
 
@@ -450,7 +461,7 @@ static void begin_scan(struct live_mounts *mounts, mono_us began_at)
 void live_mounts_reconcile(struct live_mounts *mounts, struct mounted_parts *parts)
 {
     LOCK_GUARD(&mounts->lock);
-    /* what is below a directory comes before it, as it would be moved with it */
+    /* in the order of add_pending() */
     if (parts->n > 0)
         qsort(parts->roots, parts->n, sizeof(*parts->roots), compare_roots);
     begin_scan(mounts, parts->began_at);
@@ -565,11 +576,22 @@ static int make_copy(const struct live_mounts *mounts, int root_fd, const struct
     return r;
 }
 
+/* A directory may have been taken out with it, since a scan found both. */
+static int check_path(const struct live_mounts *mounts, const struct taking *taking)
+{
+    struct stat status;
+    int r = tree_find_path(mounts->tree, TREE_ROOT_ID, taking->path, &status);
+
+    return r == 0 && status.st_ino != taking->id ? -ENOENT : r;
+}
+
 static int exchange(struct live_mounts *mounts, int root_fd, const struct taking *taking)
 {
     char location[LOCATION_SIZE];
-    int r;
+    int r = check_path(mounts, taking);
 
+    if (r < 0)
+        return r;
     location_of(taking->id, location);
     r = make_live_directory(mounts, root_fd);
     if (r == 0)
@@ -676,7 +698,7 @@ static void put_back(struct live_mounts *mounts, struct list *deferred)
     LOCK_GUARD(&mounts->lock);
     list_for_each_safe (m, tmp, deferred, pending) {
         list_remove(&m->pending);
-        list_append(&m->volume->pending, &m->pending);
+        add_pending(m);
         mounts->has_deferred = true;
     }
 }
@@ -685,12 +707,14 @@ bool live_mounts_follow(struct live_mounts *mounts, int root_fd, const char *vol
 {
     struct taking taking;
     struct list deferred;
-    bool has_taken = false;
+    bool has_taken = false, defers = false;
 
     list_init(&deferred);
     while (take_pending(mounts, volume, &taking)) {
-        int r = take_out(mounts, root_fd, &taking);
+        /* and all that follow, as a directory may */
+        int r = defers ? -EAGAIN : take_out(mounts, root_fd, &taking);
 
+        defers = defers || r == -EAGAIN;
         has_taken = has_taken || r == 0;
         end_taking(mounts, &taking, r, &deferred);
         free(taking.path);

@@ -715,6 +715,54 @@ static void directory_that_waits_keeps_its_generation(void **state)
     assert_true(is_live(w));
 }
 
+/* Each is what its container has, whichever was mounted first. */
+static void check_directory_and_file(uint64_t d, uint64_t b)
+{
+    char copy[64];
+
+    assert_int_equal(find(live_root(d) + 1), d);
+    assert_int_equal(find(live_root(b) + 1), b);
+    snprintf(copy, sizeof(copy), "%s/b", live_root(d) + 1);
+    assert_int_not_equal(find(copy), b);
+}
+
+static void file_of_a_directory_that_waits(void **state)
+{
+    uint64_t v = hold("v/" G "/a"), d, b;
+    char roots[128];
+
+    make_volume("w", FILES, false);
+    d = hold("w/" G "/d");
+    follow_both(*state, "/v/" G "/a /w/" G "/d", defer_directory);
+    b = hold("w/" G "/d/b");
+    snprintf(roots, sizeof(roots), "%s /w/" G "/d /w/" G "/d/b", live_root(v));
+    assert_true(reconcile(*state, roots));
+    check_directory_and_file(d, b);
+}
+
+static void look_again(struct live_mounts *mounts)
+{
+    char file[] = "/v/" G "/d/b", directory[] = "/v/" G "/d", *roots[] = {directory, file};
+    struct mounted_parts parts = {.roots = roots, .n = ELEMENTS_OF(roots), .began_at = now()};
+
+    live_mounts_reconcile(mounts, &parts);
+}
+
+/* It is mounted alone while its directory is exchanged, which it goes with. */
+static void file_found_in_the_exchange_of_its_directory(void **state)
+{
+    uint64_t d = hold("v/" G "/d"), b = hold("v/" G "/d/b");
+    char root[64];
+
+    follow_both(*state, "/v/" G "/d", look_again);
+    assert_string_equal(list(*state, "v").text, " 'd'/@");
+    snprintf(root, sizeof(root), "%s/b", live_root(d));
+    assert_int_equal(find(root + 1), b);
+    assert_true(is_live(b));
+    assert_false(reconcile(*state, root));
+    assert_string_equal(list(*state, "v").text, " 'd'/@");
+}
+
 static void forget_deferred(struct live_mounts *mounts)
 {
     bool keeps;
@@ -1216,6 +1264,8 @@ int main(void)
         TEST(part_waits_for_the_exchange_of_another),
         TEST(file_that_waits_is_unlinked),
         TEST(directory_that_waits_keeps_its_generation),
+        TEST(file_of_a_directory_that_waits),
+        TEST(file_found_in_the_exchange_of_its_directory),
         TEST(volume_that_waits_is_removed),
         TEST(live_file_stays_where_it_is),
         TEST(mounts_past_the_maximum_do_not_follow),

@@ -78,10 +78,11 @@ static void count_in_volume(struct node_table *t, const struct node *file, struc
     directory->directory.n_opens++;
 }
 
-static void leave_volume(struct node_table *t, const struct live_open *open)
+static void leave_volume(struct node_table *t, struct live_open *open)
 {
     struct node *directory = directory_of(t, open->volume);
 
+    open->volume = 0;
     if (directory == NULL)
         return;
     assert(directory->directory.n_opens > 0);
@@ -665,14 +666,32 @@ bool live_file_is_live(struct tree *tree, uint64_t id)
     return false;
 }
 
+/* What was open when its volume was not known yet. */
+static void count_again(struct node_table *t, struct node *file)
+{
+    struct live_open *open;
+
+    if (file->file.live == NULL)
+        return;
+    list_for_each (open, &file->file.live->opens, link) {
+        leave_volume(t, open);
+        count_in_volume(t, file, open);
+    }
+}
+
 void live_file_set_volume(struct tree *tree, uint64_t id, uint64_t volume)
 {
+    struct node_table *t = tree_nodes(tree);
     struct node *top;
 
-    NODE_TABLE_GUARD(tree_nodes(tree));
-    top = node_by_id(tree_nodes(tree), id);
-    if (top != NULL)
-        node_set_volume(top, volume);
+    NODE_TABLE_GUARD(t);
+    top = node_by_id(t, id);
+    if (top == NULL)
+        return;
+    node_set_volume(top, volume);
+    for (struct node *n = top; n != NULL; n = node_next(top, n))
+        if (n->kind == NODE_FILE)
+            count_again(t, n);
 }
 
 int live_file_make(struct tree *tree, uint64_t id)

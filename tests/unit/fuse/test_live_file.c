@@ -103,7 +103,6 @@ static void older_versions_are_limited(void **state)
     assert_int_equal(tree_usage(v->tree).held_bytes, 0);
 }
 
-/* The kernel releases them no more. */
 /* The publisher's opens do not count against it, and each close makes room. */
 static void open_files_of_a_volume_are_limited(void **state)
 {
@@ -124,6 +123,27 @@ static void open_files_of_a_volume_are_limited(void **state)
     assert_opens_with(v, v->a, "one");
 }
 
+/* They are adopted before it is known of which volume a file outside of its directory is. */
+static void open_files_count_in_the_volume_of_their_file(void **state)
+{
+    const struct live_opener reader = {.thread = READER, .may_wait = true};
+    struct live_volume *v = *state;
+    struct live_open *open = NULL, *last = NULL;
+    struct stat stat;
+
+    assert_int_equal(tree_mkdir(v->tree, gettid(), TREE_ROOT_ID, "w", 0755, &stat), 0);
+    for (unsigned i = 0; i < LIVE_OPENS_MAX; i++)
+        last = open_file(v, v->a);
+    live_file_set_volume(v->tree, v->a, stat.st_ino);
+    assert_int_equal(live_file_open(v->tree, v->a, &reader, &open), -ENFILE);
+    assert_opens_with(v, v->b, "two");
+    live_file_close(v->tree, last);
+    open_file(v, v->a);
+    live_file_close_all(v->tree);
+    assert_opens_with(v, v->a, "one");
+}
+
+/* The kernel releases them no more. */
 static void what_is_open_at_the_end_is_closed(void **state)
 {
     struct live_volume *v = *state;
@@ -715,6 +735,7 @@ int main(void)
         TEST(old_content_goes_with_its_last_open_file),
         TEST(older_versions_are_limited),
         TEST(open_files_of_a_volume_are_limited),
+        TEST(open_files_count_in_the_volume_of_their_file),
         TEST(what_is_open_at_the_end_is_closed),
         TEST(open_file_keeps_no_older_object_of_the_same_content),
         TEST(only_files_are_opened),

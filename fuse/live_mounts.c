@@ -250,10 +250,22 @@ static void location_of(uint64_t id, char location[static LOCATION_SIZE])
 
 /* ---- becoming live */
 
+/* The next process does not know it of what is not in the directory of its volume. */
+static void set_volume(const struct live_mounts *mounts, const struct member *m)
+{
+    const char *name = m->volume->name;
+    struct stat directory;
+
+    if (tree_find_path(mounts->tree, TREE_ROOT_ID, streq(name, ".") ? "" : name, &directory) == 0)
+        live_file_set_volume(mounts->tree, m->id, directory.st_ino);
+}
+
 static int make_live(const struct live_mounts *mounts, struct member *m)
 {
     int r = m->is_live ? 0 : live_file_make(mounts->tree, m->id);
 
+    if (r == 0 && !m->is_live)
+        set_volume(mounts, m);
     m->is_live = r == 0;
     m->volume->is_behind = true;
     return r;
@@ -851,7 +863,7 @@ static int adopt_member(struct live_mounts *mounts, const struct name *name)
     char location[LOCATION_SIZE], origin[LOCATION_SIZE + sizeof(ORIGIN)];
     _cleanup_(freep) char *target = NULL;
     struct member_volume *volume;
-    struct stat status, link, directory;
+    struct stat status, link;
     struct member *m;
     char *slash;
     int r = tree_stat(mounts->tree, name->id, &status);
@@ -871,9 +883,6 @@ static int adopt_member(struct live_mounts *mounts, const struct name *name)
     if (r < 0)
         return r;
     m->is_linked = true;
-    if (tree_find_path(mounts->tree, TREE_ROOT_ID, streq(target, ".") ? "" : target, &directory) ==
-        0)
-        live_file_set_volume(mounts->tree, m->id, directory.st_ino);
     return make_live(mounts, m);
 }
 

@@ -579,6 +579,30 @@ static void unlinked_file_becomes_live(void **state)
     assert_false(live_mounts_take_behind(*state, "v"));
 }
 
+static void note_volume(void *userdata, const struct live_opened *opened)
+{
+    uint64_t *volume = userdata;
+
+    *volume = opened->file.volume;
+}
+
+/* Of an earlier process, so that nothing but its mount says of which volume it is. */
+static void unlinked_file_has_its_volume(void **state)
+{
+    const struct live_opener reader = {.thread = gettid(), .may_wait = true};
+    uint64_t id = hold("v/" G "/a"), volume = 0;
+    struct live_open *open;
+
+    assert_int_equal(live_file_make(kernel.tree, id), 0);
+    tree_detach(kernel.tree, id);
+    live_file_set_volume(kernel.tree, id, 0);
+    reconcile(*state, "/v/" G "/a//deleted");
+    live_file_observe(kernel.tree, note_volume, &volume);
+    assert_int_equal(live_file_open(kernel.tree, id, &reader, &open), 0);
+    live_file_close(kernel.tree, open);
+    assert_int_equal(volume, find("v"));
+}
+
 /* The scan has read its root before that. No other one follows, as no mount has changed. */
 static void file_unlinked_after_the_scan_becomes_live(void **state)
 {
@@ -1258,6 +1282,7 @@ int main(void)
         TEST(scan_that_began_before),
         TEST(each_mount_of_a_file_is_live),
         TEST(unlinked_file_becomes_live),
+        TEST(unlinked_file_has_its_volume),
         TEST(file_unlinked_after_the_scan_becomes_live),
         TEST(file_unlinked_before_it_is_taken_out_becomes_live),
         TEST(unlinked_directory_does_not),

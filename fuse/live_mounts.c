@@ -104,7 +104,7 @@ struct live_mounts {
     bool is_exchanging;
     bool has_deferred; /* parts are pending that were not exchanged, as an exchange was under way */
     bool has_warned;   /* that a part does not follow updates */
-    bool is_failing;   /* a part does not, since the last scan */
+    bool is_failing;   /* a part does not, since the last scan, or was deferred */
 };
 
 /* ---- volumes */
@@ -467,7 +467,7 @@ static void begin_scan(struct live_mounts *mounts, mono_us began_at)
             forget_taken_from(m);
     }
     mounts->has_warned = mounts->is_failing;
-    mounts->is_failing = false;
+    mounts->is_failing = mounts->is_failing && mounts->has_deferred;
 }
 
 void live_mounts_reconcile(struct live_mounts *mounts, struct mounted_parts *parts)
@@ -756,7 +756,7 @@ bool live_mounts_is_pending(struct live_mounts *mounts, const char *volume, bool
     if (v == NULL || list_is_empty(&v->pending))
         return false;
     list_for_each (m, &v->pending, pending)
-        if (m->is_directory && !*ret_keeps) {
+        if (m->is_directory && m->is_mounted && !*ret_keeps) {
             report_failure(mounts, volume, m->path, -EBUSY);
             *ret_keeps = true;
         }

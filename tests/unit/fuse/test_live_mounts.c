@@ -335,6 +335,36 @@ static bool is_live(uint64_t id)
     return live_file_is_live(kernel.tree, id);
 }
 
+/* ---- warnings */
+
+struct warnings {
+    int fd;
+    int saved; /* stderr */
+};
+
+static void begin_warnings(struct warnings *w)
+{
+    *w = (struct warnings){.fd = memfd_create("log", MFD_CLOEXEC), .saved = dup(STDERR_FILENO)};
+    assert_true(dup2(w->fd, STDERR_FILENO) >= 0);
+    log_setup(LOG_LEVEL_WARN, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+}
+
+/* Return: how many there were. */
+static size_t end_warnings(struct warnings *w)
+{
+    char text[4096] = "";
+    size_t n = 0;
+
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    assert_true(dup2(w->saved, STDERR_FILENO) >= 0);
+    assert_true(pread(w->fd, text, sizeof(text) - 1, 0) >= 0);
+    for (const char *at = text; (at = strstr(at, "does not follow updates")) != NULL; at++)
+        n++;
+    close(w->fd);
+    close(w->saved);
+    return n;
+}
+
 /* ---- what a root of a mount says */
 
 static void roots_tell_volume_and_path(void **state)
@@ -643,9 +673,8 @@ static void unlinked_directory_does_not(void **state)
 
 /* ---- a process holds a directory in the middle of an exchange */
 
-/* Parts of two volumes become live, of "w" in the middle of that of "v". */
-static void follow_both(struct live_mounts *mounts, const char *roots,
-                        void (*on_exchange)(struct live_mounts *mounts))
+/* No part becomes live yet. */
+static void scan(struct live_mounts *mounts, const char *roots)
 {
     _cleanup_(freep) char *copy = strdup(roots);
     char *all[4], *at = copy, *root;
@@ -654,6 +683,13 @@ static void follow_both(struct live_mounts *mounts, const char *roots,
     while ((root = strsep(&at, " ")) != NULL)
         all[parts.n++] = root;
     live_mounts_reconcile(mounts, &parts);
+}
+
+/* Parts of two volumes become live, of "w" in the middle of that of "v". */
+static void follow_both(struct live_mounts *mounts, const char *roots,
+                        void (*on_exchange)(struct live_mounts *mounts))
+{
+    scan(mounts, roots);
     kernel.mounts = mounts;
     kernel.on_exchange = on_exchange;
     live_mounts_follow(mounts, ROOT_FD, "v");
@@ -739,6 +775,32 @@ static void directory_that_waits_keeps_its_generation(void **state)
     assert_true(is_live(w));
 }
 
+/* However often other mounts change meanwhile. */
+static void defer_and_scan(struct live_mounts *mounts)
+{
+    struct warnings w;
+    bool keeps;
+
+    begin_warnings(&w);
+    for (unsigned i = 0; i < 3; i++) {
+        defer_directory(mounts);
+        scan(mounts, "/v/" G "/a /w/" G "/d");
+        scan(mounts, "/v/" G "/a /w/" G "/d");
+    }
+    assert_int_equal(end_warnings(&w), 1);
+    scan(mounts, "/v/" G "/a");
+    assert_true(live_mounts_is_pending(mounts, "w", &keeps));
+    assert_false(keeps);
+}
+
+static void directory_that_waits_is_warned_of_once(void **state)
+{
+    hold("v/" G "/a");
+    make_volume("w", FILES, false);
+    hold("w/" G "/d");
+    follow_both(*state, "/v/" G "/a /w/" G "/d", defer_and_scan);
+}
+
 /* Each is what its container has, whichever was mounted first. */
 static void check_directory_and_file(uint64_t d, uint64_t b)
 {
@@ -766,10 +828,7 @@ static void file_of_a_directory_that_waits(void **state)
 
 static void look_again(struct live_mounts *mounts)
 {
-    char file[] = "/v/" G "/d/b", directory[] = "/v/" G "/d", *roots[] = {directory, file};
-    struct mounted_parts parts = {.roots = roots, .n = ELEMENTS_OF(roots), .began_at = now()};
-
-    live_mounts_reconcile(mounts, &parts);
+    scan(mounts, "/v/" G "/d /v/" G "/d/b");
 }
 
 /* It is mounted alone while its directory is exchanged, which it goes with. */
@@ -1151,23 +1210,13 @@ static void every_call_may_fail(void **state)
 /* @is_failing: no call works. Return: the number of warnings of a scan. */
 static size_t warnings_of(struct live_mounts *mounts, const char *roots, bool is_failing)
 {
-    int fd = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
-    char text[4096] = "";
-    size_t n = 0;
+    struct warnings w;
 
-    assert_true(dup2(fd, STDERR_FILENO) >= 0);
-    log_setup(LOG_LEVEL_WARN, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
+    begin_warnings(&w);
     kernel.fails_always = is_failing;
     reconcile(mounts, roots);
     kernel.fails_always = false;
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, LOG_TARGET_STDERR);
-    assert_true(dup2(saved, STDERR_FILENO) >= 0);
-    assert_true(pread(fd, text, sizeof(text) - 1, 0) >= 0);
-    for (const char *at = text; (at = strstr(at, "does not follow updates")) != NULL; at++)
-        n++;
-    close(fd);
-    close(saved);
-    return n;
+    return end_warnings(&w);
 }
 
 /* Once for all of them, until all follow. */
@@ -1289,6 +1338,7 @@ int main(void)
         TEST(part_waits_for_the_exchange_of_another),
         TEST(file_that_waits_is_unlinked),
         TEST(directory_that_waits_keeps_its_generation),
+        TEST(directory_that_waits_is_warned_of_once),
         TEST(file_of_a_directory_that_waits),
         TEST(file_found_in_the_exchange_of_its_directory),
         TEST(volume_that_waits_is_removed),

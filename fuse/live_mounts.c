@@ -690,13 +690,13 @@ static void end_taking(struct live_mounts *mounts, struct taking *taking, int r,
         r = note_taken(mounts, m, TAKE(taking->path));
     else if (is_unlinked(mounts, taking))
         r = make_live(mounts, m);
-    if (r == 0)
-        return;
-    if (r == -EAGAIN) {
+    else if (r == -EAGAIN) {
         m->pending_path = TAKE(taking->path);
         list_append(deferred, &m->pending);
         return;
     }
+    if (r == 0)
+        return;
     if (r != -ENOENT) /* its generation was removed */
         report_failure(mounts, m->volume->name, m->path, r);
     if (!m->is_linked)

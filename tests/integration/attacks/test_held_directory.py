@@ -15,7 +15,7 @@ from lib.hang import threads_named
 from lib.held_directory import holding
 from lib.kubelet import PodVolume
 from lib.mountinfo import mounts_at
-from lib.node_daemon import Node, NodeMaker, read
+from lib.node_daemon import KeptNode, Node, NodeMaker, read
 from lib.live import SubPaths
 from lib.sources import Api, Manifests
 from lib.waiting import until
@@ -265,6 +265,31 @@ def test_exchange_waits_for_a_directory(node_on_api: Node, api: Api, sub_path: S
         assert n_waiting_in(node, "renameat2") == 1
     live.wait_text(directory / "er" / "host", "db-2")
     shows(held, b"other")
+
+
+def test_daemon_is_killed_in_an_exchange(
+    start_node: NodeMaker, api: Api, sub_path: SubPaths
+) -> None:
+    """Its thread has the kernel's lock until the directory is let go: the next daemon has one exchange wait, too."""
+    live.put(api, user="admin", password="dummy-0", host="db-0")
+    kept = start_node("--rights=daemon", *api.arguments, kind=KeptNode).wait_ready()
+    assert isinstance(kept, KeptNode)
+    attributes = {"secretName": "app", "items": live.ITEMS}
+    held, *parts, whole = (live.publish(kept, api, i, attributes=attributes) for i in range(4))
+    with exchange_held_up(kept, held, sub_path):
+        directories = [sub_path(volume, "deep") for volume in parts]
+        for volume in parts:
+            live.wait_alone(kept, volume, 1)
+        kept.kill_daemon()
+        until(lambda: n_waiting_in(kept, "renameat2") == 1, "an exchange waits")
+        live.put(api, user="root", password="dummy-1", host="db-1")
+        shows(whole, b"root")
+        until(lambda: b"root" in [read(volume, "user") for volume in parts], "one is updated")
+        assert n_waiting_in(kept, "renameat2") == 1
+    for directory in directories:
+        live.wait_text(directory / "er" / "host", "db-1")
+    for volume in (held, *parts):
+        shows(volume, b"root")
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ static bool may_be_removed(const char *path)
 /* "mnt_id:	42" in fdinfo. Return: 0 if it is not there. */
 static uint64_t mount_of_descriptor(const struct search *s, const char *name)
 {
-    char path[64], line[128];
+    char path[NAME_MAX + 32], line[128];
     uint64_t id = 0;
     FILE *fdinfo;
 

@@ -282,7 +282,7 @@ STORM_TESTS := $(addprefix tests/integration/,handover/test_storm.py handover/te
                  handover/test_keeper.py keeper/test_upgrade.py)
 define storm_of
 SECRETFS=$(CURDIR)/build/$(1)/secretfs SECRETFS_TEST_KILLS=$(STORM_KILLS) SECRETFS_TEST_UPGRADES=$(STORM_UPGRADES) \
-    $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider -k 'storm or kills or upgrades_and' $(STORM_TESTS)
+    nice -n 5 $(PYTHON) -m pytest -q -rsfE -p no:cacheprovider -k 'storm or kills or upgrades_and' $(STORM_TESTS)
 endef
 .PHONY: storm storm-programs storm-run
 storm: needs-test storm-programs storm-run ## readers in loops while the process is killed STORM_KILLS (200) times and upgraded STORM_UPGRADES (50) times, in debug and under ASan

@@ -34,8 +34,8 @@ from lib.waiting import until
 
 KILLS = int(os.environ.get("SECRETFS_TEST_KILLS", "25"))
 VOLUMES = 3  # the last one is static
-# One version of each, at most three times. Of each end some 4 KiB stay, 50 KiB if nothing of it was freed.
-MEMORY_BYTES = (1 << 20) + KILLS * (10 << 10)
+# Of one version of each, at most three times, and of buffers: 0.2 to 0.9 MB. Unless older ones are freed, 0.13 MB more for each end.
+MEMORY_BYTES = 2 << 20
 
 
 class Writer:

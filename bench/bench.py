@@ -367,6 +367,10 @@ MEMORY_FIELDS = {
 }
 
 
+PARTS = ("volume", "live", "attacks", "watches", "gaps", "node")
+SCALE = "scale"  # not one of all: it takes minutes, and needs Kubernetes' programs
+
+
 def _add_large(table: Table, what: str, seen: updates.Updates) -> None:
     table.add_spread(f"{what}: bare watch client has the event", seen.watched)
     table.add_spread(f"{what}: consumer has read the new bytes", seen.read)
@@ -379,6 +383,13 @@ def _add_read(table: Table, operation: str, compared: Comparison, has_reach: boo
         limit = READ_REACHES[operation]
         reaches.append(Reach(f"<= {limit}", round(compared.ratio, 1) <= limit))
     table.add(operation, compared.cells, compared.document(), *reaches)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    words = tuple(text.split(","))
+    for word in set(words) - {*PARTS, SCALE}:
+        raise argparse.ArgumentTypeError(f'unknown part "{word}"')
+    return words
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -395,7 +406,7 @@ def _parse() -> argparse.Namespace:
         "--programs", type=Path, help="default: bench/ beside the program of --secretfs"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--only", choices=["attacks", "gaps", "live", "node", "scale", "watches"], help="leave out the rest")
+    parser.add_argument("--only", type=_parts, metavar="PART,PART", help="leave out the rest: " + ", ".join((*PARTS, SCALE)))
     parser.add_argument(
         "--volumes",
         type=_counts,
@@ -410,7 +421,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="see that it works, in seconds")
     arguments = parser.parse_args()
-    if arguments.before is not None and arguments.only != "attacks":
+    if arguments.before is not None and arguments.only != ("attacks",):
         parser.error("--before is for --only attacks")
     return arguments
 
@@ -427,24 +438,24 @@ def _run_bench(arguments: argparse.Namespace) -> Bench:
     processes.isolate()
     directory = Path(tempfile.mkdtemp(prefix="secretfs-bench-"))
     bench = Bench(secretfs, programs, directory, QUICK if arguments.quick else FULL)
+    parts = arguments.only or PARTS
     try:
-        if arguments.only is None:
+        if "volume" in parts:
             bench.measure()
-        if arguments.only in (None, "live"):
+        if "live" in parts:
             bench.measure_live(live.QUICK if arguments.quick else live.FULL)
-        if arguments.only in (None, "attacks"):
+        if "attacks" in parts:
             full = attacks.FULL if arguments.before is None else attacks.BESIDE
             attacks_size = attacks.QUICK if arguments.quick else full
             bench.measure_attacks(attacks_size, arguments.before)
-        if arguments.only in (None, "watches"):
+        if "watches" in parts:
             bench.measure_watches(watches.QUICK if arguments.quick else watches.FULL)
-        if arguments.only in (None, "gaps"):
+        if "gaps" in parts:
             bench.measure_gaps(gaps.QUICK if arguments.quick else gaps.FULL)
-        if arguments.only in (None, "node"):
+        if "node" in parts:
             size = nodes.QUICK if arguments.quick else nodes.FULL
             bench.measure_node(replace(size, volumes=arguments.volumes or size.volumes))
-        # not part of all: it takes minutes, and needs Kubernetes' programs
-        if arguments.only == "scale":
+        if SCALE in parts:
             bench.measure_scale(scale.QUICK if arguments.quick else scale.FULL)
     finally:
         # a second signal must not keep the rest from being done

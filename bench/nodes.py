@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -266,11 +265,8 @@ def _memory(pid: int) -> tuple[int, int]:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of all threads, to the nanosecond, unlike the ticks of /proc/PID/stat."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
-    return total / 1e9
+    """Of all threads, also of those that have ended, to the nanosecond; see clock_getcpuclockid(3)."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def measure(secretfs: Path, programs: Path, size: NodeSize) -> Table:

@@ -16,7 +16,7 @@ UNITS := secretfs.service secretfs@.service secretfs-keeper.service
 # the pages of the tree where they are beside each other, so that their links are good on a host; the
 # manifests are also what remedies of `secretfs doctor` name
 DOCS  := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE \
-         $(sort $(wildcard docs/*.md docs/*.svg docs/internals/*.md examples/adopt/* examples/pods/*) \
+         $(sort $(wildcard docs/*.md docs/*.svg docs/plots/*.svg docs/internals/*.md examples/adopt/* examples/pods/*) \
          $(shell find deploy -type f -not -path '*/__pycache__/*' -not -path 'deploy/deb/*' \
              -not -path 'deploy/image/*' -not -path 'deploy/release/*'))
 MANS  := $(sort $(wildcard docs/man/*.[1-8]))

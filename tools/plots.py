@@ -47,7 +47,7 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Scale:
-    """Logarithmic, from decade to decade, onto pixels."""
+    """Logarithmic, from decade to decade, onto pixels. What is not above 0 is where the scale begins."""
 
     low: float
     high: float
@@ -56,12 +56,12 @@ class Scale:
 
     @staticmethod
     def around(values: list[float], start: float, end: float) -> Scale:
-        low = 10.0 ** math.floor(math.log10(min(values)))
+        low = 10.0 ** math.floor(math.log10(min(value for value in values if value > 0)))
         high = 10.0 ** math.ceil(math.log10(max(values)))
         return Scale(low, high if high > low else low * 10, start, end)
 
     def at(self, value: float) -> float:
-        part = math.log(value / self.low) / math.log(self.high / self.low)
+        part = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
         return round(self.start + part * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
@@ -351,7 +351,7 @@ def note_of(document: dict[str, Any]) -> str:
     quick = "; a quick run, of few rounds" if document["quick"] else ""
     return (
         f"{document['versions']['secretfs'].partition(' (')[0]}, {document['time'][:10]}: {machine['cpu']},"
-        f" {machine['cores']} processors, Linux {machine['kernel']}{quick}"
+        f" {machine['cores']} processors, Linux {machine['kernel'].split('-')[0]}{quick}"
     )
 
 

@@ -79,6 +79,12 @@ def test_scale_of_one_value_has_two_ends() -> None:
     assert (scale.low, scale.high, scale.at(10)) == (10, 100, 0)
 
 
+def test_what_is_not_above_zero_is_where_the_scale_begins() -> None:
+    """An event may overtake the answer to the PATCH."""
+    scale = plots.Scale.around([-0.0003, 0, 0.002, 0.03], 0, 100)
+    assert (scale.low, scale.at(-0.0003), scale.at(0)) == (0.001, 0, 0)
+
+
 # ---- what is plotted
 
 

@@ -116,7 +116,7 @@ static int report_invalid(const struct yaml_parse *p, int result, yaml_document_
 static int report_all(struct yaml_parse *p, yaml_document_fn *found, void *userdata)
 {
     for (;;) {
-        yaml_event_type_t type;
+        yaml_event_type_t type = YAML_NO_EVENT;
         int r = parse_event(p, &type);
 
         if (r < 0)

@@ -804,7 +804,7 @@ static void directory_that_waits_is_warned_of_once(void **state)
 /* Each is what its container has, whichever was mounted first. */
 static void check_directory_and_file(uint64_t d, uint64_t b)
 {
-    char copy[64];
+    char copy[80];
 
     assert_int_equal(find(live_root(d) + 1), d);
     assert_int_equal(find(live_root(b) + 1), b);
@@ -835,7 +835,7 @@ static void look_again(struct live_mounts *mounts)
 static void file_found_in_the_exchange_of_its_directory(void **state)
 {
     uint64_t d = hold("v/" G "/d"), b = hold("v/" G "/d/b");
-    char root[64];
+    char root[80];
 
     follow_both(*state, "/v/" G "/d", look_again);
     assert_string_equal(list(*state, "v").text, " 'd'/@");

@@ -35,7 +35,7 @@ from lib.waiting import until
 KILLS = int(os.environ.get("SECRETFS_TEST_KILLS", "25"))
 VOLUMES = 3  # the last one is static
 # Of one version of each, at most three times, and of buffers: 0.2 to 0.9 MB. Unless older ones are freed, 0.13 MB more for each end.
-MEMORY_BYTES = 2 << 20
+MEMORY_BYTES = (2 << 20) + KILLS * (20 << 10)
 
 
 class Writer:

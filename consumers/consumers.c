@@ -134,17 +134,6 @@ static void note_lost(struct consumers *c)
     table_note_lost(c->table, 0);
 }
 
-/* Return: the pidfd of an event; negative: the process has been reaped. */
-static int pidfd_of(const struct fanotify_event_metadata *event)
-{
-    const struct fanotify_event_info_pidfd *info = (const void *)(event + 1);
-
-    if (event->event_len < sizeof(*event) + sizeof(*info) ||
-        info->hdr.info_type != FAN_EVENT_INFO_TYPE_PIDFD)
-        return -1;
-    return info->pidfd;
-}
-
 static int find_file(const struct consumers *c, int fd, struct tree_file *ret)
 {
     struct statx status;
@@ -174,7 +163,7 @@ static void note_fanotify_open(struct consumers *c, int fd, pid_t pid, int pidfd
 static void take_event(struct consumers *c, const struct fanotify_event_metadata *event)
 {
     _cleanup_(fd_closep) int fd = event->fd;
-    _cleanup_(fd_closep) int pidfd = pidfd_of(event);
+    _cleanup_(fd_closep) int pidfd = process_event_pidfd(event);
 
     if ((event->mask & FAN_Q_OVERFLOW) != 0 || fd < 0)
         note_lost(c);

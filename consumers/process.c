@@ -86,6 +86,16 @@ static bool is_reaped(int pidfd)
     return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH;
 }
 
+int process_event_pidfd(const struct fanotify_event_metadata *event)
+{
+    const struct fanotify_event_info_pidfd *info = (const void *)(event + 1);
+
+    if (event->event_len < sizeof(*event) + sizeof(*info) ||
+        info->hdr.info_type != FAN_EVENT_INFO_TYPE_PIDFD)
+        return -1;
+    return info->pidfd;
+}
+
 bool process_identify(pid_t pid, int pidfd, struct consumer_identity *ret_identity)
 {
     struct consumer_identity identity;

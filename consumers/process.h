@@ -8,8 +8,16 @@
  *
  * Thread: any.
  */
+#include <sys/fanotify.h>
+
 #include "consumers/identity.h"
 #include "consumers/table.h"
+
+/*
+ * @event: of a group with FAN_REPORT_PIDFD
+ * Return: its pidfd, the caller's to close; negative: the process has been reaped.
+ */
+int process_event_pidfd(const struct fanotify_event_metadata *event);
 
 /*
  * @pidfd: of @pid; shows that the number was not given to another process meanwhile

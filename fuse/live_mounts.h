@@ -63,7 +63,7 @@ bool live_mounts_take_deferred(struct live_mounts *mounts);
  * Whether parts of a volume were deferred: of a file, live_mounts_follow() makes it live once its
  * generation is removed.
  * @ret_keeps: whether its old generations have to stay, as one of the parts is a directory that is
- * still mounted
+ * still mounted; that it does not follow updates is logged, once
  */
 bool live_mounts_is_pending(struct live_mounts *mounts, const char *volume, bool *ret_keeps);
 

@@ -56,17 +56,6 @@ static void note_writer(struct opens *opens, pid_t pid)
         opens->writers[opens->n_writers++] = pid;
 }
 
-/* Return: the pidfd of an event; negative: the process has been reaped. */
-static int pidfd_of(const struct fanotify_event_metadata *event)
-{
-    const struct fanotify_event_info_pidfd *info = (const void *)(event + 1);
-
-    if (event->event_len < sizeof(*event) + sizeof(*info) ||
-        info->hdr.info_type != FAN_EVENT_INFO_TYPE_PIDFD)
-        return -1;
-    return info->pidfd;
-}
-
 static void note_open(struct opens *opens, int fd, pid_t pid, int pidfd)
 {
     struct opened opened = {.at = clock_mono(), .time = clock_wall()};
@@ -89,7 +78,7 @@ static void note_open(struct opens *opens, int fd, pid_t pid, int pidfd)
 static void on_event(struct opens *opens, const struct fanotify_event_metadata *event)
 {
     _cleanup_(fd_closep) int fd = event->fd;
-    _cleanup_(fd_closep) int pidfd = pidfd_of(event);
+    _cleanup_(fd_closep) int pidfd = process_event_pidfd(event);
 
     if ((event->mask & FAN_Q_OVERFLOW) != 0 || fd < 0) {
         opens->has_lost = true;
